@@ -1,0 +1,266 @@
+"""Settings: defaults < TOML file < environment, parsed once, every problem reported together.
+
+Environment names are `GRANTKEEPER_` and the setting's name in capitals; `__` steps into a table
+(`GRANTKEEPER_CLIENTS__XERO__CLIENT_ID`). Every secret may be given as a path instead, by the same
+name with `_FILE` at its end (`..._CLIENT_SECRET_FILE`) or `_file` in the TOML file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from grantkeeper.errors import ConfigError
+
+PREFIX = "GRANTKEEPER_"
+_SECRETS = ("database_url", "root_keyset", "client_secret")
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def _default_data_dir() -> Path:
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "grantkeeper"
+
+
+def _words(value: object) -> object:
+    """A list, or its members in one string, separated by commas or spaces."""
+    return value.replace(",", " ").split() if isinstance(value, str) else value
+
+
+Words = Annotated[list[str], BeforeValidator(_words)]
+
+
+def _secure_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an absolute http(s) URL, such as https://connections.example.com")
+    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+        raise ValueError("must be https; plain http is accepted for this machine (127.0.0.1, localhost) only")
+    if parts.username or parts.password or parts.fragment:
+        raise ValueError("must not carry a user, a password or a fragment")
+    return value.rstrip("/")
+
+
+class ClientSettings(BaseModel):
+    """Our registration at one provider, `[clients.NAME]`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    client_id: str | None = Field(None, description="The client id that the provider gave.")
+    client_secret: SecretStr | None = Field(None, description="The client secret that the provider gave.")
+    authorization_url: str | None = Field(
+        None, description="The authorization endpoint, where the catalogue leaves it to the operator."
+    )
+    token_url: str | None = Field(None, description="The token endpoint, likewise.")
+    revocation_url: str | None = Field(None, description="The revocation endpoint (RFC 7009), likewise.")
+    userinfo_url: str | None = Field(None, description="Where the connected identity is read, likewise.")
+    scopes: Words | None = Field(None, description="The scopes to ask for, instead of the catalogue's.")
+    parameters: dict[str, str] = Field(
+        default_factory=dict, description="Values for the placeholders in the provider's URLs, such as `tenant`."
+    )
+
+    @field_validator("authorization_url", "token_url", "revocation_url", "userinfo_url")
+    @classmethod
+    def _endpoint(cls, value: str | None) -> str | None:
+        return None if value is None else _secure_url(value)
+
+
+class Settings(BaseModel):
+    """Everything an operator can set."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    public_url: str = Field(
+        "http://127.0.0.1:8080", description="Where browsers and API callers reach this service, without a path."
+    )
+    host: str = Field("127.0.0.1", description="The address to listen on.")
+    port: int = Field(8080, ge=1, le=65535, description="The port to listen on.")
+    data_dir: Path = Field(
+        default_factory=_default_data_dir,
+        description="Where the embedded database and the root keyset live; by default `~/.local/share/grantkeeper`.",
+    )
+    database_url: SecretStr = Field(
+        SecretStr(""),
+        description="`sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST/NAME`; by default SQLite in the data directory.",
+    )
+    root_keyset: SecretStr | None = Field(
+        None, description="The root keyset itself, as JSON; wins over `root_keyset_file`."
+    )
+    root_keyset_file: Path | None = Field(
+        None, description="The file with the root keyset (mode 0600); by default `root-keyset.json` in the data directory."
+    )
+    timezone: str = Field("UTC", description="The time zone of `created_at` and `updated_at`, such as `Europe/London`.")
+    redirect_origins: Words = Field(
+        default_factory=list,
+        description="Origins that `redirect_to` may lead to after connecting, such as `https://app.example.com`.",
+    )
+    rate_limit: int = Field(500, ge=1, description="API requests a minute for each user.")
+    session_hours: int = Field(24 * 14, ge=1, description="How long a browser stays signed in, in hours.")
+    worker: Literal["in-process", "off"] = Field(
+        "in-process", description="Whether the serving process also refreshes in the background."
+    )
+    worker_concurrency: int = Field(16, ge=1, le=256, description="Refreshes at one time in one worker.")
+    provider_timeout: float = Field(
+        20.0, gt=0, le=120, description="Seconds a provider may take for one request, from connecting to the last byte."
+    )
+    database_pool: int = Field(8, ge=2, le=100, description="PostgreSQL connections of one process.")
+    providers_dir: Path | None = Field(
+        None, description="A directory with your own provider definitions, added to the shipped ones."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level that is logged.")
+    demo_provider: bool = Field(
+        False, description="Serve the demo provider under `/demo-provider`; set by `grantkeeper demo`."
+    )
+    clients: dict[str, ClientSettings] = Field(
+        default_factory=dict, description="Our registrations at providers, one table each: `[clients.xero]`."
+    )
+
+    @field_validator("public_url")
+    @classmethod
+    def _public_url(cls, value: str) -> str:
+        url = _secure_url(value)
+        if urlsplit(url).path or urlsplit(url).query:
+            raise ValueError("must have no path: this service wants a host name of its own")
+        return url
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError):
+            raise ValueError("is not a time zone; use an IANA name such as Europe/London") from None
+        return value
+
+    @field_validator("redirect_origins")
+    @classmethod
+    def _origins(cls, value: list[str]) -> list[str]:
+        for origin in value:
+            parts = urlsplit(_secure_url(origin))
+            if parts.path or parts.query:
+                raise ValueError("must be origins, scheme and host without a path")
+        return [origin.rstrip("/").lower() for origin in value]
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_scheme(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        if url and not url.startswith(("sqlite:///", "postgresql://", "postgres://")):
+            raise ValueError("must start with sqlite:/// or postgresql://")
+        return value
+
+    @property
+    def database(self) -> str:
+        """The database's URL, the default filled in. May carry a password: never log it."""
+        return self.database_url.get_secret_value() or f"sqlite:///{self.data_dir / 'grantkeeper.sqlite3'}"
+
+    @property
+    def keyset_path(self) -> Path:
+        """Where the root keyset is read, unless `root_keyset` holds it."""
+        return self.root_keyset_file or self.data_dir / "root-keyset.json"
+
+    @property
+    def secure(self) -> bool:
+        """Whether browsers reach us by https, so that cookies can demand it."""
+        return self.public_url.startswith("https://")
+
+
+def load_settings(
+    environ: Mapping[str, str], config_file: Path | None = None, overrides: Mapping[str, Any] | None = None
+) -> Settings:
+    """The settings in force; `overrides` (command line options) win over everything.
+
+    Raises ConfigError with every problem found.
+    """
+    problems: list[str] = []
+    file = config_file or _named_file(environ)
+    merged = _read_toml(file, problems) if file else {}
+    _merge(merged, _read_environment(environ, problems))
+    _merge(merged, {key: value for key, value in (overrides or {}).items() if value is not None})
+    _read_secret_files(merged, problems)
+    try:
+        settings = Settings(**merged)
+    except ValidationError as error:
+        problems += [_problem(e["loc"], e["type"], e["msg"]) for e in error.errors(include_input=False)]
+    if problems:
+        raise ConfigError(problems)
+    return settings
+
+
+def _named_file(environ: Mapping[str, str]) -> Path | None:
+    """The file that the environment names, or the one in the data directory if it is there."""
+    if name := environ.get(f"{PREFIX}CONFIG"):
+        return Path(name)
+    default = Path(environ.get(f"{PREFIX}DATA_DIR") or _default_data_dir()) / "grantkeeper.toml"
+    return default if default.is_file() else None
+
+
+def _read_toml(file: Path, problems: list[str]) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except OSError as error:
+        problems.append(f"{file}: cannot be read: {error.strerror}")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        problems.append(f"{file}: is not TOML: {error}")
+    return {}
+
+
+def _read_environment(environ: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
+    known = {*Settings.model_fields, *(f"{name}_file" for name in _SECRETS)}
+    result: dict[str, Any] = {}
+    for name, value in environ.items():
+        if not name.startswith(PREFIX) or name == f"{PREFIX}CONFIG":
+            continue
+        path = name.removeprefix(PREFIX).lower().split("__")
+        if path[0] not in known:
+            problems.append(_unknown(name, path[0], known))
+            continue
+        if path[0] == "clients" and len(path) > 1:
+            path[1] = path[1].replace("_", "-")
+        table = result
+        for step in path[:-1]:
+            table = table.setdefault(step, {})
+        table[path[-1]] = value
+    return result
+
+
+def _read_secret_files(table: dict[str, Any], problems: list[str]) -> None:
+    """Replace every `SECRET_file` by what the file holds; the root keyset's is read when it is needed."""
+    for client in table.get("clients", {}).values() if isinstance(table.get("clients"), dict) else ():
+        if isinstance(client, dict):
+            _read_secret_files(client, problems)
+    for name in ("database_url", "client_secret"):
+        if path := table.pop(f"{name}_file", None):
+            try:
+                table[name] = Path(path).read_text("utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                problems.append(f"{name}_file: {path} cannot be read: {getattr(error, 'strerror', 'not UTF-8')}")
+
+
+def _merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
+    for key, value in other.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _unknown(name: str, key: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"{name}: is not a setting" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _problem(location: tuple[int | str, ...], kind: str, message: str) -> str:
+    where = ".".join(str(part) for part in location)
+    if kind == "extra_forbidden":
+        fields = ClientSettings if len(location) == 3 and location[0] == "clients" else Settings
+        return _unknown(where, str(location[-1]), set(fields.model_fields))
+    return f"{where}: {message.removeprefix('Value error, ')}"
