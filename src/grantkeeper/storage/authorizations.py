@@ -1,0 +1,118 @@
+"""Browser attempts in flight, and grants that wait for their user's choice."""
+
+from __future__ import annotations
+
+from grantkeeper.clock import Instant
+from grantkeeper.model import Authorization, HeldGrant
+from grantkeeper.storage.database import Database
+from grantkeeper.storage.vault import Vault
+
+
+class AuthorizationStore:
+    """State and handles come as SHA-256 hashes; verifiers, nonces and grants are sealed."""
+
+    def __init__(self, database: Database, vault: Vault) -> None:
+        self._database = database
+        self._vault = vault
+
+    async def add(self, authorization: Authorization) -> None:
+        """Remember an attempt before its browser leaves for the provider."""
+        secrets = {"code_verifier": authorization.code_verifier, "nonce": authorization.nonce}
+        row = authorization.state_hash.hex()
+        sealed = await self._vault.seal(
+            authorization.account_uuid, secrets, "authorizations", row, "sealed_secrets"
+        )
+        await self._database.execute(
+            "add_authorization",
+            state_hash=authorization.state_hash,
+            account_uuid=authorization.account_uuid,
+            user_uuid=authorization.user_uuid,
+            provider=authorization.provider,
+            client_id=authorization.client_id,
+            redirect_uri=authorization.redirect_uri,
+            browser_hash=authorization.browser_hash,
+            created_at=authorization.created_at,
+            expires_at=authorization.expires_at,
+            sealed_secrets=sealed,
+            connection_uuid=authorization.connection_uuid,
+            redirect_to=authorization.redirect_to,
+        )
+
+    async def get(self, state_hash: bytes) -> tuple[Authorization, bool] | None:
+        """An attempt without its secrets, and whether it has been taken already."""
+        row = await self._database.fetch_one("get_authorization", state_hash=state_hash)
+        if row is None:
+            return None
+        authorization = Authorization(
+            state_hash=bytes(row[0]),
+            account_uuid=row[1],
+            user_uuid=row[2],
+            provider=row[3],
+            client_id=row[4],
+            redirect_uri=row[5],
+            browser_hash=bytes(row[6]),
+            created_at=row[7],
+            expires_at=row[8],
+            connection_uuid=row[9],
+            redirect_to=row[10],
+        )
+        return authorization, row[11] is not None
+
+    async def take(self, authorization: Authorization, now: Instant) -> tuple[str | None, str | None] | None:
+        """Code verifier and nonce, once: None where another request has taken them. They are forgotten here."""
+        async with self._database.transaction() as statements:
+            row = await statements.fetch_one("take_authorization", state_hash=authorization.state_hash, now=now)
+            if row is None:
+                return None
+            await statements.execute("forget_authorization_secrets", state_hash=authorization.state_hash)
+        secrets = await self._vault.open_secrets(
+            authorization.account_uuid, row[0], authorization.state_hash.hex()
+        )
+        return secrets["code_verifier"], secrets["nonce"]
+
+    async def hold(self, held: HeldGrant) -> None:
+        """Keep a grant until its user has chosen, or it expires."""
+        sealed = await self._vault.seal(
+            held.account_uuid, held.grant, "held_grants", held.handle_hash.hex(), "sealed_grant"
+        )
+        await self._database.execute(
+            "add_held_grant",
+            handle_hash=held.handle_hash,
+            account_uuid=held.account_uuid,
+            user_uuid=held.user_uuid,
+            provider=held.provider,
+            client_id=held.client_id,
+            connection_uuid=held.connection_uuid,
+            redirect_to=held.redirect_to,
+            expires_at=held.expires_at,
+            sealed_grant=sealed,
+        )
+
+    async def take_held(self, handle_hash: bytes, account_uuid: str, user_uuid: str) -> HeldGrant | None:
+        """The grant held under a handle, once."""
+        row = await self._database.fetch_one(
+            "take_held_grant", handle_hash=handle_hash, account_uuid=account_uuid, user_uuid=user_uuid
+        )
+        if row is None:
+            return None
+        return HeldGrant(
+            handle_hash=handle_hash,
+            account_uuid=row[0],
+            user_uuid=row[1],
+            provider=row[2],
+            client_id=row[3],
+            connection_uuid=row[4],
+            redirect_to=row[5],
+            expires_at=row[6],
+            grant=await self._vault.open_grant(account_uuid, row[7], handle_hash.hex()),
+        )
+
+    async def take_expired_held(self, now: Instant) -> list[HeldGrant]:
+        """Grants that nobody chose in time, each given to one caller only."""
+        rows = await self._database.fetch_all("list_expired_held_grants", now=now)
+        taken = [await self.take_held(bytes(row[0]), row[1], row[2]) for row in rows]
+        return [held for held in taken if held is not None]
+
+    async def purge(self, before: Instant) -> None:
+        """Drop attempts that expired before that instant."""
+        await self._database.execute("purge_authorizations", before=before)

@@ -1,0 +1,118 @@
+"""What both engines offer: named queries, run one by one or in a transaction.
+
+A statement lives in `queries.sql` under its name, with `:name` parameters; each engine gets it with
+the numbered parameters of its own driver. Nothing else is translated: the text is the same on both.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from importlib.resources import files
+from typing import Any, Literal, Protocol, TypeVar
+
+import msgspec
+
+from grantkeeper import logs
+from grantkeeper.clock import Clock
+from grantkeeper.errors import StorageUnavailable
+
+Dialect = Literal["sqlite", "postgresql"]
+Row = Sequence[Any]
+
+_PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
+_BLOCK = re.compile(r"^-- (query|columns): (\w+)[^\n]*\n", re.MULTILINE)
+
+
+_T = TypeVar("_T")
+_SAVE_PAUSE = 0.5
+
+
+async def until_stored(clock: Clock, save: Callable[[], Awaitable[_T]]) -> _T:
+    """Store what a provider gave, however long the database is away: it is not given twice."""
+    while True:
+        try:
+            return await save()
+        except StorageUnavailable as error:
+            logs.event("storage.not_stored_yet", level=logging.ERROR, reason=error.message)
+            await clock.sleep(_SAVE_PAUSE)
+
+
+class Query(msgspec.Struct, frozen=True):
+    """One statement, ready for a driver; `parameters` in the order of their numbers."""
+
+    text: str
+    parameters: tuple[str, ...]
+    writes: bool
+
+    @classmethod
+    def compile(cls, text: str, dialect: Dialect) -> Query:
+        """Number the `:name` parameters as the dialect's driver wants them."""
+        names: list[str] = []
+
+        def number(match: re.Match[str]) -> str:
+            if match[1] not in names:
+                names.append(match[1])
+            return f"{'$' if dialect == 'postgresql' else '?'}{names.index(match[1]) + 1}"
+
+        numbered = _PARAMETER.sub(number, text)
+        return cls(numbered, tuple(names), not text.lstrip().upper().startswith("SELECT"))
+
+
+class Queries:
+    """Every statement of `queries.sql`, compiled for one dialect."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect: Dialect = dialect
+        source = files(__package__).joinpath("queries.sql").read_text("utf-8")
+        parts = _BLOCK.split(source)[1:]
+        self._columns: dict[str, str] = {}
+        self._queries: dict[str, Query] = {}
+        for kind, name, body in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+            text = " ".join(line for line in body.split("\n") if not line.startswith("--")).strip().rstrip(";")
+            if kind == "columns":
+                self._columns[name] = text
+            else:
+                self._queries[name] = Query.compile(text.format_map(self._columns), dialect)
+
+    def compose(self, query: str) -> Query:
+        """The statement of that name; or the text itself, put together from constants, compiled once."""
+        compiled = self._queries.get(query)
+        if compiled is None:
+            compiled = self._queries[query] = Query.compile(query.format_map(self._columns), self._dialect)
+        return compiled
+
+
+class Statements(Protocol):
+    """Running statements; what a database and a transaction have in common.
+
+    `query` is a name in `queries.sql`, or a whole statement put together from constants.
+    """
+
+    async def fetch_one(self, query: str, **parameters: Any) -> Row | None:
+        """The first row, or None."""
+        ...
+
+    async def fetch_all(self, query: str, **parameters: Any) -> Sequence[Row]:
+        """Every row."""
+        ...
+
+    async def execute(self, query: str, **parameters: Any) -> int:
+        """The number of rows that were changed."""
+        ...
+
+
+class Database(Statements, Protocol):
+    """An open database. Raises StorageUnavailable when it is locked, full or away; else StorageError."""
+
+    dialect: Dialect
+
+    def transaction(self) -> AbstractAsyncContextManager[Statements]:
+        """All or nothing. Never held across a request to a provider."""
+        ...
+
+    async def close(self) -> None:
+        """Give every connection back."""
+        ...

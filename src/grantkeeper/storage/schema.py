@@ -1,0 +1,224 @@
+"""The tables, in SQLAlchemy Core: what migrations are made from and tested against.
+
+Imported by migrations and tests only; at run time nobody needs it.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+# Sorted by code point on both engines, whatever the database's locale.
+SortedText = Text().with_variant(Text(collation="C"), "postgresql")
+# SQLite counts rows by itself only in a column that is spelled INTEGER.
+Sequence = BigInteger().with_variant(Integer, "sqlite")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _text(name: str, *, null: bool = False) -> Column[str]:
+    return Column(name, Text, nullable=null)
+
+
+def _instant(name: str, *, null: bool = False) -> Column[int]:
+    return Column(name, BigInteger, nullable=null)
+
+
+def _sealed(name: str, *, null: bool = False) -> Column[bytes]:
+    return Column(name, LargeBinary, nullable=null)
+
+
+def _account(ondelete: str | None = None) -> Column[str]:
+    return Column("account_uuid", Text, ForeignKey("accounts.uuid", ondelete=ondelete), nullable=False)
+
+
+def _user() -> Column[str]:
+    return Column("user_uuid", Text, ForeignKey("users.uuid"), nullable=False)
+
+
+instance = Table(
+    "instance", metadata, Column("name", Text, primary_key=True), Column("value", LargeBinary, nullable=False)
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("uuid", Text, primary_key=True),
+    _text("name"),
+    _sealed("wrapped_keyset"),
+    Column("root_key_id", BigInteger, nullable=False),
+    _instant("created_at"),
+    Index(None, "root_key_id"),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("uuid", Text, primary_key=True),
+    Column("email", Text, nullable=False, unique=True),
+    _text("name"),
+    _text("password_hash"),
+    _instant("created_at"),
+    _instant("deleted_at", null=True),
+)
+
+logins = Table(
+    "logins",
+    metadata,
+    Column("uuid", Text, primary_key=True),
+    _user(),
+    _account(),
+    _instant("created_at"),
+    UniqueConstraint("user_uuid", "account_uuid"),
+    Index(None, "account_uuid"),
+)
+
+personal_access_tokens = Table(
+    "personal_access_tokens",
+    metadata,
+    Column("uuid", Text, primary_key=True),
+    Column("token_hash", LargeBinary, nullable=False, unique=True),
+    _user(),
+    Column("account_uuid", Text, ForeignKey("accounts.uuid"), nullable=True),
+    _text("name"),
+    _text("scopes"),
+    _instant("created_at"),
+    _instant("expires_at", null=True),
+    _instant("last_used_at", null=True),
+    _instant("revoked_at", null=True),
+    Index(None, "user_uuid"),
+)
+
+rate_windows = Table(
+    "rate_windows",
+    metadata,
+    Column("subject", Text, primary_key=True),
+    Column("window_start", BigInteger, primary_key=True),
+    Column("uses", BigInteger, nullable=False),
+    Index(None, "window_start"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("token_hash", LargeBinary, primary_key=True),
+    _user(),
+    _account(),
+    _instant("created_at"),
+    _instant("expires_at"),
+    Index(None, "user_uuid"),
+    Index(None, "expires_at"),
+)
+
+connections = Table(
+    "connections",
+    metadata,
+    Column("uuid", Text, primary_key=True),
+    _account(),
+    _text("provider"),
+    _text("client_id"),
+    _text("label"),
+    Column("label_key", SortedText, nullable=False),
+    _text("status"),
+    _instant("created_at"),
+    _instant("updated_at"),
+    _text("scopes"),
+    Column("generation", BigInteger, nullable=False),
+    _text("token_type"),
+    Column("refreshable", Integer, nullable=False),
+    _text("subject", null=True),
+    _text("identity", null=True),
+    _sealed("sealed_tokens"),
+    _instant("access_token_expires_at", null=True),
+    _instant("refresh_token_expires_at", null=True),
+    _instant("refreshed_at", null=True),
+    _instant("next_refresh_at", null=True),
+    Column("failures", BigInteger, nullable=False),
+    _text("failure", null=True),
+    _text("must_act"),
+    _text("lease_owner", null=True),
+    Column("lease_fence", BigInteger, nullable=False),
+    _instant("lease_expires_at", null=True),
+    Index(None, "account_uuid", "created_at", "uuid"),
+    Index(None, "next_refresh_at"),
+)
+
+authorizations = Table(
+    "authorizations",
+    metadata,
+    Column("state_hash", LargeBinary, primary_key=True),
+    _account(),
+    _user(),
+    _text("provider"),
+    _text("client_id"),
+    _text("redirect_uri"),
+    Column("browser_hash", LargeBinary, nullable=False),
+    _instant("created_at"),
+    _instant("expires_at"),
+    _sealed("sealed_secrets", null=True),
+    _text("connection_uuid", null=True),
+    _text("redirect_to", null=True),
+    _instant("taken_at", null=True),
+    Index(None, "expires_at"),
+)
+
+held_grants = Table(
+    "held_grants",
+    metadata,
+    Column("handle_hash", LargeBinary, primary_key=True),
+    _account(),
+    _user(),
+    _text("provider"),
+    _text("client_id"),
+    _text("connection_uuid"),
+    _text("redirect_to", null=True),
+    _instant("expires_at"),
+    _sealed("sealed_grant"),
+    Index(None, "expires_at"),
+)
+
+revocations = Table(
+    "revocations",
+    metadata,
+    Column("uuid", Text, primary_key=True),
+    _account(),
+    _text("connection_uuid"),
+    _text("provider"),
+    _text("client_id"),
+    _sealed("sealed_tokens"),
+    _instant("created_at"),
+    _instant("next_attempt_at"),
+    Column("attempts", BigInteger, nullable=False),
+    Index(None, "next_attempt_at"),
+)
+
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("seq", Sequence, primary_key=True, autoincrement=True),
+    _instant("at"),
+    _account(),
+    _text("actor"),
+    _text("action"),
+    _text("connection_uuid", null=True),
+    _text("request_id", null=True),
+    _text("detail"),
+    Index(None, "account_uuid", "connection_uuid", "seq"),
+)

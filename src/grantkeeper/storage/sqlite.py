@@ -1,0 +1,156 @@
+"""The embedded engine: WAL, `synchronous=FULL`, one writer.
+
+Reads run inline on the event loop's thread: a row costs microseconds, less than handing it to
+another thread. Writes wait for the disk, so they run on the one writer thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from grantkeeper.errors import StorageError, StorageUnavailable
+from grantkeeper.storage.database import Dialect, Queries, Query, Row, Statements
+
+_T = TypeVar("_T")
+_TRANSIENT = ("locked", "busy", "full", "disk i/o", "unable to open", "readonly")
+
+WRITE_PATIENCE = 5.0
+"""Seconds to wait for another process's write lock."""
+READ_PATIENCE = 0.25
+"""Seconds a read may wait; it holds up the event loop meanwhile. In WAL mode it hardly ever does."""
+
+
+@contextmanager
+def _translated() -> Any:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        text = str(error)
+        if any(word in text for word in _TRANSIENT):
+            raise StorageUnavailable(f"the database cannot be used now: {text}") from None
+        raise StorageError(f"the database refused a statement: {text}") from error
+    except sqlite3.Error as error:
+        raise StorageError(f"the database refused a statement: {error}") from error
+
+
+def connect(path: Path, patience: float) -> sqlite3.Connection:
+    """A connection with the settings that keep what was committed."""
+    connection = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+    # What is deleted is overwritten: a disconnected grant leaves no ciphertext behind.
+    connection.execute("PRAGMA secure_delete=ON")
+    return connection
+
+
+class SqliteDatabase:
+    """See `database.Database`."""
+
+    dialect: Dialect = "sqlite"
+
+    def __init__(self, path: Path) -> None:
+        self._queries = Queries("sqlite")
+        with _translated():
+            self._reader = connect(path, READ_PATIENCE)
+            self._writer = connect(path, WRITE_PATIENCE)
+        self._thread = ThreadPoolExecutor(1, "sqlite-writer")
+        self._lock = asyncio.Lock()
+
+    async def fetch_one(self, query: str, **parameters: Any) -> Row | None:
+        compiled = self._queries.compose(query)
+        if compiled.writes:
+            return await self._write(lambda: _run(self._writer, compiled, parameters).fetchone())
+        with _translated():
+            row: Row | None = _run(self._reader, compiled, parameters).fetchone()
+        return row
+
+    async def fetch_all(self, query: str, **parameters: Any) -> Sequence[Row]:
+        compiled = self._queries.compose(query)
+        if compiled.writes:
+            return await self._write(lambda: _run(self._writer, compiled, parameters).fetchall())
+        with _translated():
+            return _run(self._reader, compiled, parameters).fetchall()
+
+    async def execute(self, query: str, **parameters: Any) -> int:
+        compiled = self._queries.compose(query)
+        return await self._write(lambda: _run(self._writer, compiled, parameters).rowcount)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Statements]:
+        async with self._lock:
+            await self._on_thread(lambda: self._writer.execute("BEGIN IMMEDIATE"))
+            try:
+                yield _Transaction(self)
+            except BaseException:
+                await asyncio.shield(self._on_thread(self._rollback))
+                raise
+            await asyncio.shield(self._on_thread(self._commit))
+
+    async def close(self) -> None:
+        async with self._lock:
+            await self._on_thread(self._writer.close)
+        self._reader.close()
+        self._thread.shutdown()
+
+    async def _write(self, statement: Callable[[], _T]) -> _T:
+        """One statement as a transaction of its own."""
+
+        def run() -> _T:
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                result = statement()
+            except BaseException:
+                self._rollback()
+                raise
+            self._commit()
+            return result
+
+        async with self._lock:
+            # Shielded: a caller that goes away must not let go of the lock while the thread still writes.
+            return await asyncio.shield(self._on_thread(run))
+
+    async def _on_thread(self, work: Callable[[], _T]) -> _T:
+        with _translated():
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _commit(self) -> None:
+        try:
+            self._writer.execute("COMMIT")
+        except BaseException:
+            self._rollback()
+            raise
+
+    def _rollback(self) -> None:
+        if self._writer.in_transaction:
+            self._writer.execute("ROLLBACK")
+
+
+class _Transaction:
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database = database
+
+    async def fetch_one(self, query: str, **parameters: Any) -> Row | None:
+        row: Row | None = await self._run(query, parameters, sqlite3.Cursor.fetchone)
+        return row
+
+    async def fetch_all(self, query: str, **parameters: Any) -> Sequence[Row]:
+        return await self._run(query, parameters, sqlite3.Cursor.fetchall)
+
+    async def execute(self, query: str, **parameters: Any) -> int:
+        return await self._run(query, parameters, lambda cursor: cursor.rowcount)
+
+    async def _run(self, query: str, parameters: dict[str, Any], take: Callable[[sqlite3.Cursor], _T]) -> _T:
+        database = self._database
+        compiled = database._queries.compose(query)
+        return await database._on_thread(lambda: take(_run(database._writer, compiled, parameters)))
+
+
+def _run(connection: sqlite3.Connection, query: Query, parameters: dict[str, Any]) -> sqlite3.Cursor:
+    return connection.execute(query.text, [parameters[name] for name in query.parameters])
