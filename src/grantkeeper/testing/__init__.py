@@ -1,0 +1,29 @@
+"""Real parts to test against, shipped so that users can test their own programs with them too.
+
+`FakeClock` stands still until it is moved. `FakeProvider` is an authorization server; `server.ProviderServer`
+serves it, or any ASGI application, on loopback. `hostile.HostileServer` is a provider on its worst day.
+"""
+
+from grantkeeper.testing.clock import FakeClock
+from grantkeeper.testing.provider import FakeProvider
+from grantkeeper.testing.vocabulary import (
+    DEMO_PEOPLE,
+    DEMO_SCOPES,
+    FakeClient,
+    FakeGrant,
+    IssuedTokens,
+    Person,
+    SeenRequest,
+)
+
+__all__ = [
+    "DEMO_PEOPLE",
+    "DEMO_SCOPES",
+    "FakeClient",
+    "FakeClock",
+    "FakeGrant",
+    "FakeProvider",
+    "IssuedTokens",
+    "Person",
+    "SeenRequest",
+]
