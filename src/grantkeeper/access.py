@@ -1,0 +1,238 @@
+"""The one gate: who calls, in which account, with which scopes, and how often.
+
+API tokens look like `gk_` + 40 random letters and digits + a checksum of six, so that a mistyped
+token is refused without a look at the database and secret scanners can recognise one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import string
+import uuid
+import zlib
+
+from grantkeeper.clock import DAY, MINUTE, SECOND, Clock, Instant
+from grantkeeper.errors import Forbidden, InvalidValue, NotFound, TooManyRequests, Unauthenticated
+from grantkeeper.model import ALL_SCOPES, Login, PersonalAccessToken, Record, Scope, clean_label
+from grantkeeper.storage.people import PeopleStore
+
+TOKEN_PREFIX = "gk_"  # noqa: S105 - a prefix, not a token
+TOKEN_LIFETIME = 365 * DAY
+"""How long a personal access token lasts unless told otherwise, in microseconds."""
+TRUST = 1.0
+"""Seconds for which a token that was found good is not looked up again. A token revoked in this
+process stops at once; one revoked by another process within this time."""
+
+_ALPHABET = string.digits + string.ascii_letters
+_BODY = 40
+_CHECKSUM = 6
+
+
+class Caller(Record, frozen=True):
+    """The authenticated principal of a call; `actor` names it in the evidence."""
+
+    user_uuid: str
+    account: str | None
+    scopes: frozenset[Scope]
+    actor: str
+    token_uuid: str | None = None
+
+    @property
+    def account_uuid(self) -> str:
+        """The account the call works in, or InvalidValue where the caller must choose one."""
+        if self.account is None:
+            raise InvalidValue(
+                {"X-Account-UUID": ["You belong to several accounts; choose one with the header X-Account-UUID."]}
+            )
+        return self.account
+
+    def require(self, scope: Scope) -> None:
+        """Forbidden unless the caller may do what `scope` stands for."""
+        if scope not in self.scopes:
+            raise Forbidden(f"This token lacks the scope {scope}.")
+
+
+class RateLimit(Record, frozen=True):
+    """Where a user stands in the current minute."""
+
+    limit: int
+    remaining: int
+
+
+class _Window:
+    """Requests of one user in one minute: `settled` are known to the database, `pending` not yet."""
+
+    __slots__ = ("pending", "settled", "start")
+
+    def __init__(self, start: Instant) -> None:
+        self.start = start
+        self.settled = 0
+        self.pending = 0
+
+
+def new_api_token() -> str:
+    """A fresh token with its checksum."""
+    body = "".join(secrets.choice(_ALPHABET) for _ in range(_BODY))
+    return TOKEN_PREFIX + body + _checksum(body)
+
+
+def hash_token(token: str) -> bytes:
+    """What is stored of a token: it is random enough to need neither salt nor stretching."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+class Access:
+    """Authenticates API tokens, counts requests and mints tokens."""
+
+    def __init__(self, people: PeopleStore, clock: Clock, rate_limit: int) -> None:
+        self._people = people
+        self._clock = clock
+        self._rate_limit = rate_limit
+        self._trusted: dict[bytes, tuple[float, PersonalAccessToken, Caller]] = {}
+        self._windows: dict[str, _Window] = {}
+        self._used: dict[str, Instant] = {}
+
+    async def authenticate(self, authorization: str | None, account_uuid: str | None) -> Caller:
+        """The caller of an API request by its `Authorization` header (RFC 6750 §2.1), or Unauthenticated.
+
+        `account_uuid` is the account header: which of the user's accounts is meant.
+        """
+        scheme, _, token = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not well_formed(token):
+            raise Unauthenticated
+        token_hash = hash_token(token)
+        now = self._clock.now()
+        trusted = self._trusted.get(token_hash)
+        if trusted is None or trusted[0] < self._clock.monotonic():
+            trusted = await self._look_up(token_hash, now)
+        _, found, caller = trusted
+        if found.expires_at is not None and found.expires_at <= now:
+            raise Unauthenticated
+        self._used[found.uuid] = now
+        if account_uuid is None or account_uuid.lower() == caller.account:
+            return caller
+        return await self._in_account(found, caller, account_uuid.lower())
+
+    def count(self, caller: Caller) -> RateLimit:
+        """Count one request of the caller's user, or TooManyRequests past the limit."""
+        now = self._clock.now()
+        start = now - now % MINUTE
+        window = self._windows.get(caller.user_uuid)
+        if window is None or window.start != start:
+            window = self._windows[caller.user_uuid] = _Window(start)
+        used = window.settled + window.pending
+        if used >= self._rate_limit:
+            wait = -(-(start + MINUTE - now) // SECOND)
+            raise TooManyRequests(f"Too many requests: {self._rate_limit} a minute are allowed.", wait)
+        window.pending += 1
+        return RateLimit(limit=self._rate_limit, remaining=self._rate_limit - used - 1)
+
+    async def settle(self) -> None:
+        """Share the counts with the other processes and note when tokens were last used; call it every second."""
+        used, self._used = self._used, {}
+        if used:
+            await self._people.touch_tokens(list(used.items()))
+        start = self._clock.now() // MINUTE * MINUTE
+        for user_uuid, window in list(self._windows.items()):
+            if window.start != start:
+                del self._windows[user_uuid]
+            elif window.pending:
+                pending, window.pending = window.pending, 0
+                window.settled += pending
+                total = await self._people.add_uses(f"user:{user_uuid}", start, pending)
+                window.settled = max(window.settled, total)
+
+    async def create_token(
+        self,
+        user_uuid: str,
+        account_uuid: str | None,
+        name: str,
+        scopes: frozenset[Scope],
+        expires_at: Instant | None,
+    ) -> tuple[str, PersonalAccessToken]:
+        """Mint a token; the first of the pair is shown once and kept nowhere."""
+        now = self._clock.now()
+        token = new_api_token()
+        record = PersonalAccessToken(
+            uuid=str(uuid.uuid4()),
+            user_uuid=user_uuid,
+            account_uuid=account_uuid,
+            name=clean_label(name, "name"),
+            scopes=scopes,
+            created_at=now,
+            expires_at=expires_at,
+        )
+        await self._people.add_token(record, hash_token(token))
+        return token, record
+
+    async def revoke_token(self, token_uuid: str) -> bool:
+        """End a token; False where there is no such living one."""
+        self._trusted.clear()
+        return await self._people.revoke_token(token_uuid, self._clock.now())
+
+    async def _look_up(self, token_hash: bytes, now: Instant) -> tuple[float, PersonalAccessToken, Caller]:
+        self._trusted.pop(token_hash, None)
+        found = await self._people.get_live_token(token_hash, now)
+        if found is None:
+            raise Unauthenticated
+        account = found.account_uuid or await self._only_account(found.user_uuid)
+        caller = Caller(
+            user_uuid=found.user_uuid,
+            account=account,
+            scopes=found.scopes,
+            actor=f"token:{found.uuid}",
+            token_uuid=found.uuid,
+        )
+        if len(self._trusted) >= 10_000:
+            self._trusted.clear()
+        trusted = self._trusted[token_hash] = (self._clock.monotonic() + TRUST, found, caller)
+        return trusted
+
+    async def _only_account(self, user_uuid: str) -> str | None:
+        logins = await self._people.list_logins(user_uuid)
+        return logins[0].account.uuid if len(logins) == 1 else None
+
+    async def _in_account(self, token: PersonalAccessToken, caller: Caller, account_uuid: str) -> Caller:
+        """The caller in the account its header names, if both the token and the user reach there."""
+        if token.account_uuid is None:
+            for login in await self._people.list_logins(token.user_uuid):
+                if login.account.uuid == account_uuid:
+                    return Caller(
+                        user_uuid=caller.user_uuid,
+                        account=account_uuid,
+                        scopes=caller.scopes,
+                        actor=caller.actor,
+                        token_uuid=caller.token_uuid,
+                    )
+        raise NotFound("There is no such account for this token.")
+
+
+def browser_caller(login: Login) -> Caller:
+    """The caller that a signed-in browser is: it may do all a person can on the pages, but read no raw token."""
+    return Caller(
+        user_uuid=login.user.uuid,
+        account=login.account.uuid,
+        scopes=ALL_SCOPES - {Scope.TOKENS_READ},
+        actor=f"user:{login.user.uuid}",
+    )
+
+
+def well_formed(token: str) -> bool:
+    """Whether the prefix, the length and the checksum are right."""
+    body = token[len(TOKEN_PREFIX) : -_CHECKSUM]
+    return (
+        token.startswith(TOKEN_PREFIX)
+        and token.isascii()
+        and len(body) == _BODY
+        and body.isalnum()
+        and token[-_CHECKSUM:] == _checksum(body)
+    )
+
+
+def _checksum(body: str) -> str:
+    number, digits = zlib.crc32(body.encode()), ""
+    for _ in range(_CHECKSUM):
+        number, digit = divmod(number, len(_ALPHABET))
+        digits = _ALPHABET[digit] + digits
+    return digits

@@ -1,0 +1,214 @@
+"""The composition root: everything is put together here, and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+
+import msgspec
+
+from grantkeeper import logs
+from grantkeeper.access import Access
+from grantkeeper.authorize import Authorizations
+from grantkeeper.catalogue.load import load_catalogue
+from grantkeeper.clients import Clients
+from grantkeeper.clock import Clock, SystemClock
+from grantkeeper.config import Settings
+from grantkeeper.connections import Connections
+from grantkeeper.crypto import load_root_keyset
+from grantkeeper.errors import GrantkeeperError
+from grantkeeper.oauth.http import ProviderHttp
+from grantkeeper.refresh import Refresher
+from grantkeeper.revoke import Revoker
+from grantkeeper.sign_in import SignIn
+from grantkeeper.storage.authorizations import AuthorizationStore
+from grantkeeper.storage.connections import ConnectionStore
+from grantkeeper.storage.database import Database
+from grantkeeper.storage.migrate import open_database
+from grantkeeper.storage.people import PeopleStore
+from grantkeeper.storage.vault import Vault
+from grantkeeper.web.api import Api
+from grantkeeper.web.edge import Edge, Route
+from grantkeeper.web.html import Html
+from grantkeeper.web.pages import Pages
+from grantkeeper.web.public import Public
+from grantkeeper.web.representations import Representations
+from grantkeeper.web.responses import Responses
+from grantkeeper.worker import Worker
+
+_SETTLE = 1.0
+
+
+class Services(msgspec.Struct, frozen=True):
+    """The services over one open database."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    clients: Clients
+    people: PeopleStore
+    store: ConnectionStore
+    access: Access
+    sign_in: SignIn
+    connections: Connections
+    authorizations: Authorizations
+    refresher: Refresher
+    revoker: Revoker
+    worker: Worker
+    http: ProviderHttp
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Services]:
+    """Open the database, prove that the keys fit, and put the services together.
+
+    Raises ConfigError or StorageError, each saying what to do.
+    """
+    clock = clock or SystemClock()
+    root = load_root_keyset(
+        settings.root_keyset.get_secret_value() if settings.root_keyset else None, settings.keyset_path
+    )
+    clients = Clients(load_catalogue(settings.providers_dir), settings.clients, settings.public_url)
+    database = await open_database(settings.database, settings.database_pool)
+    http = ProviderHttp(clock, settings.provider_timeout)
+    try:
+        vault = Vault(database, root)
+        await vault.check()
+        yield _services(settings, clock, database, vault, clients, http)
+    finally:
+        await http.close()
+        await database.close()
+
+
+def _services(
+    settings: Settings, clock: Clock, database: Database, vault: Vault, clients: Clients, http: ProviderHttp
+) -> Services:
+    people, store = PeopleStore(database, vault), ConnectionStore(database, vault)
+    owner = f"{socket.gethostname()}:{os.getpid()}"
+    refresher = Refresher(store, clients, http, clock, owner)
+    revoker = Revoker(store, clients, http, clock)
+    authorizations = Authorizations(
+        AuthorizationStore(database, vault), store, clients, http, clock, settings.redirect_origins
+    )
+    return Services(
+        settings=settings,
+        clock=clock,
+        database=database,
+        clients=clients,
+        people=people,
+        store=store,
+        access=Access(people, clock, settings.rate_limit),
+        sign_in=SignIn(people, clock, settings.session_hours),
+        connections=Connections(store, refresher, revoker, clock),
+        authorizations=authorizations,
+        refresher=refresher,
+        revoker=revoker,
+        worker=Worker(store, people, authorizations, refresher, revoker, clock, settings.worker_concurrency),
+        http=http,
+    )
+
+
+class Application:
+    """The served application: opens its services when the server starts, and runs the background loops."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock | None = None,
+        mounts: Mapping[str, Callable[..., Awaitable[None]]] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self._mounts = mounts or {}
+        self._opened = open_services(settings, self._clock)
+        self._loops: list[asyncio.Task[None]] = []
+        self._edge: Edge | None = None
+        self.services: Services | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Services]:
+        """Start and stop, for those who serve the application by other means than ASGI's lifespan."""
+        await self._start()
+        try:
+            assert self.services is not None
+            yield self.services
+        finally:
+            await self._stop()
+
+    async def __call__(self, scope: Mapping[str, object], receive: Callable[..., Awaitable[dict[str, object]]],
+                       send: Callable[..., Awaitable[None]]) -> None:  # fmt: skip
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif self._edge is not None:
+            await self._edge(scope, receive, send)
+
+    async def _lifespan(
+        self, receive: Callable[..., Awaitable[dict[str, object]]], send: Callable[..., Awaitable[None]]
+    ) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                try:
+                    await self._start()
+                except GrantkeeperError as error:
+                    await send({"type": "lifespan.startup.failed", "message": error.message})
+                    return
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                await self._stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _start(self) -> None:
+        services = self.services = await self._opened.__aenter__()
+        html = Html(self._settings.public_url, self._settings.secure, self._settings.redirect_origins)
+        self._edge = Edge(routes(services, html), Responses(html), self._clock, self._mounts)
+        self._loops.append(asyncio.create_task(self._settle(services)))
+        if self._settings.worker == "in-process":
+            self._loops.append(asyncio.create_task(services.worker.run()))
+
+    async def _stop(self) -> None:
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        if self.services is not None:
+            with suppress(GrantkeeperError):
+                await self.services.access.settle()
+        await self._opened.__aexit__(None, None, None)
+
+    async def _settle(self, services: Services) -> None:
+        """Share rate counts and last uses, outside the requests that caused them."""
+        while True:
+            await self._clock.sleep(_SETTLE)
+            try:
+                await services.access.settle()
+            except GrantkeeperError as error:
+                logs.event("access.not_settled", level=30, reason=error.message)
+
+
+def routes(services: Services, html: Html) -> list[Route]:
+    """Every route of the product, in one table."""
+    representations = Representations(services.settings.public_url, services.settings.timezone)
+    api = Api(
+        services.access,
+        services.sign_in,
+        services.people,
+        services.connections,
+        services.clients,
+        representations,
+        services.clock,
+    ).routes()
+    pages = Pages(
+        html,
+        services.sign_in,
+        services.people,
+        services.connections,
+        services.authorizations,
+        services.clients,
+        services.clock,
+    ).routes()
+    public = Public(html, services.clients, services.database, api, services.settings.public_url).routes()
+    return [*api, *pages, *public]

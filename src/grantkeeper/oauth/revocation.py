@@ -1,0 +1,43 @@
+"""Telling the provider that a grant is over (RFC 7009)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from grantkeeper.clock import Instant
+from grantkeeper.errors import ProviderProtocolError, ProviderUnavailable
+from grantkeeper.model import TokenSet
+from grantkeeper.oauth.client import Client
+from grantkeeper.oauth.message import Request, Response, form_request, revocation_form
+
+
+def revocation_request(client: Client, tokens: TokenSet) -> Request | None:
+    """Revoke the refresh token, or the access token where there is none; None: not supported there."""
+    if client.revocation_url is None or client.revocation_style == "none":
+        return None
+    token, hint = tokens.access_token, "access_token"
+    if client.revocation_token == "refresh_token" and tokens.refresh_token is not None:  # noqa: S105
+        token, hint = tokens.refresh_token, "refresh_token"
+    if client.revocation_style == "bearer":
+        return form_request(client.revocation_url, {"authorization": f"Bearer {token}"}, {})
+    if client.revocation_style == "delete_json":
+        return _delete_json(client, client.revocation_url, token)
+    return revocation_form(client, client.revocation_url, {"token": token, "token_type_hint": hint})
+
+
+def _delete_json(client: Client, url: str, token: str) -> Request:
+    authenticated = revocation_form(client, url, {})
+    headers = {**authenticated.headers, "content-type": "application/json"}
+    return Request(method="DELETE", url=url, headers=headers, body=msgspec.json.encode({"access_token": token}))
+
+
+def revocation_response(client: Client, response: Response, now: Instant) -> None:
+    """Nothing where the grant is revoked (an unknown token counts, RFC 7009 §2.2), else the ProviderError."""
+    if response.status < 300:
+        return
+    if response.status == 429 or response.status >= 500:
+        raise ProviderUnavailable(
+            f"{client.label} answered HTTP {response.status} to the revocation",
+            retry_after=response.retry_after(now),
+        )
+    raise ProviderProtocolError(f"{client.label} answered HTTP {response.status} to the revocation")

@@ -1,0 +1,186 @@
+"""The token endpoint: code exchange, refresh, and what an answer means (RFC 6749 §4.1.3, §5 and §6)."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from grantkeeper.clock import SECOND, Instant
+from grantkeeper.errors import (
+    ClientRejected,
+    GrantRejected,
+    ProviderError,
+    ProviderProtocolError,
+    ProviderUnavailable,
+)
+from grantkeeper.model import Grant, Record, TokenSet
+from grantkeeper.oauth.client import Client, ErrorMeaning, TokenResponsePaths
+from grantkeeper.oauth.message import Request, Response, at_path, token_request
+
+LONGEST_LIFETIME = 10 * 365 * 86_400
+"""Seconds; a provider that promises more is taken at this."""
+
+_MEANINGS: dict[str, ErrorMeaning] = {
+    "invalid_grant": "grant",
+    "invalid_client": "client",
+    "unauthorized_client": "client",
+    "invalid_scope": "client",
+    "invalid_request": "client",
+    "unsupported_grant_type": "client",
+    "temporarily_unavailable": "transient",
+    "server_error": "transient",
+    "slow_down": "transient",
+}
+_CODE = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+
+
+class TokenResponse(Record, frozen=True):
+    """A good answer: the grant, and the whole document for those who look for an identity in it."""
+
+    grant: Grant
+    document: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"TokenResponse({self.grant!r})"
+
+
+def exchange_request(client: Client, code: str, code_verifier: str | None) -> Request:
+    """Redeem an authorization code (RFC 6749 §4.1.3, RFC 7636 §4.5)."""
+    parameters = {"grant_type": "authorization_code", "code": code, "redirect_uri": client.redirect_uri}
+    if code_verifier is not None:
+        parameters["code_verifier"] = code_verifier
+    return token_request(client, client.token_url, parameters | client.token_parameters)
+
+
+def refresh_request(client: Client, refresh_token: str, scopes: tuple[str, ...]) -> Request:
+    """Ask for the next token set (RFC 6749 §6); the scopes go along only where the provider wants them."""
+    parameters = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+    if client.refresh_sends_scope and scopes:
+        parameters["scope"] = client.scope_separator.join(scopes)
+    return token_request(client, client.refresh_url or client.token_url, parameters | client.token_parameters)
+
+
+def token_response(
+    client: Client, response: Response, requested_at: Instant, before: Grant | None = None
+) -> TokenResponse:
+    """Read an answer of the token endpoint (RFC 6749 §5), or raise the ProviderError that it means.
+
+    Lifetimes count from the instant the request was sent. What the answer leaves out (refresh token,
+    its expiry, scopes, type) stays as it was `before`.
+    """
+    if response.status == 429 or response.status >= 500:
+        _raise_unavailable(client, response, requested_at)
+    paths = client.response if before is None else client.refresh_response
+    document = response.json_object()
+    _raise_error(client, paths, response, document, requested_at)
+    access_token = _token(document, paths.access_token)
+    if access_token is None:
+        raise ProviderProtocolError(f"{client.label} answered without an access token")
+    new_refresh = _token(document, paths.refresh_token)
+    kept = before.tokens if before is not None else None
+    tokens = TokenSet(
+        access_token=access_token,
+        token_type=_token_type(at_path(document, paths.token_type) if paths.token_type else None, kept),
+        refresh_token=new_refresh or (kept.refresh_token if kept else None),
+        issued_at=requested_at,
+        access_token_expires_at=_after(
+            requested_at, _seconds(at_path(document, paths.expires_in)) or paths.default_lifetime
+        ),
+        refresh_token_expires_at=_refresh_expiry(paths, document, requested_at, new_refresh, kept),
+    )
+    scopes = _scopes(paths, at_path(document, paths.scope)) or (before.scopes if before else client.scopes)
+    subject, identity = (before.subject, before.identity) if before else (None, None)
+    return TokenResponse(
+        grant=Grant(tokens=tokens, scopes=scopes, subject=subject, identity=identity), document=document
+    )
+
+
+def error_for(client: Client, code: str, status: int, retry_after: int | None = None) -> ProviderError:
+    """The error that an OAuth error code means at this provider (RFC 6749 §5.2)."""
+    meaning = client.error_meanings.get(code) or _MEANINGS.get(code)
+    text = f"{client.label} answered {code} (HTTP {status})"
+    if meaning == "grant":
+        return GrantRejected(text, code=code)
+    if meaning == "client":
+        return ClientRejected(text, code=code)
+    if meaning == "transient":
+        return ProviderUnavailable(text, retry_after=retry_after, code=code)
+    return ProviderProtocolError(text, code=code)
+
+
+def _raise_unavailable(client: Client, response: Response, now: Instant) -> None:
+    raise ProviderUnavailable(
+        f"{client.label} answered HTTP {response.status}", retry_after=response.retry_after(now)
+    )
+
+
+def _raise_error(
+    client: Client, paths: TokenResponsePaths, response: Response, document: dict[str, Any], now: Instant
+) -> None:
+    """Errors come with 4xx, but at some providers with 200 as well."""
+    ok = at_path(document, paths.ok) if paths.ok else None
+    error = at_path(document, paths.error)
+    if isinstance(error, dict):
+        error = error.get("code") or error.get("type")
+    if response.status < 300 and not error and ok is not False:
+        return
+    code = error if isinstance(error, str) and _CODE.fullmatch(error) else None
+    if code is None:
+        raise ProviderProtocolError(f"{client.label} answered HTTP {response.status} without an error code")
+    raise error_for(client, code, response.status, response.retry_after(now))
+
+
+def _token(document: dict[str, Any], path: str) -> str | None:
+    value = at_path(document, path)
+    if value is None or value == "":
+        return None
+    # What cannot stand in an Authorization header (RFC 6750 §2.1) is no token.
+    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+        raise ProviderProtocolError(f"the provider's {path} is not a token")
+    return value
+
+
+def _token_type(value: Any, kept: TokenSet | None) -> str:
+    """`Bearer` where the provider says nothing, or spells it its own way (RFC 6749 §7.1: case-insensitive)."""
+    if not isinstance(value, str) or not _CODE.fullmatch(value):
+        return kept.token_type if kept else "Bearer"
+    return "Bearer" if value.lower() == "bearer" else value
+
+
+def _seconds(value: Any) -> int | None:
+    """A lifetime in seconds; numbers in strings count, nonsense (negative, zero, words) counts as absent."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    if not math.isfinite(number) or number < 1:
+        return None
+    return int(min(number, LONGEST_LIFETIME))
+
+
+def _after(instant: Instant, seconds: int | None) -> Instant | None:
+    return None if seconds is None else instant + seconds * SECOND
+
+
+def _refresh_expiry(
+    paths: TokenResponsePaths, document: dict[str, Any], now: Instant, new_refresh: str | None, kept: TokenSet | None
+) -> Instant | None:
+    path = paths.refresh_expires_in
+    stated = _seconds(at_path(document, path)) if path else None
+    if stated is not None:
+        return _after(now, stated)
+    if new_refresh is not None and (kept is None or new_refresh != kept.refresh_token):
+        return _after(now, paths.refresh_default_lifetime)
+    return kept.refresh_token_expires_at if kept else None
+
+
+def _scopes(paths: TokenResponsePaths, value: Any) -> tuple[str, ...]:
+    if isinstance(value, list):
+        return tuple(scope for scope in value if isinstance(scope, str))
+    if not isinstance(value, str):
+        return ()
+    return tuple(value.replace(paths.scope_separator, " ").split())

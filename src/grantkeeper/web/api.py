@@ -1,0 +1,303 @@
+"""The JSON API of the contract: one function a call, one table of routes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+
+from grantkeeper.access import TOKEN_LIFETIME, Access, Caller
+from grantkeeper.clients import Clients
+from grantkeeper.clock import SECOND, Clock, Instant
+from grantkeeper.connections import Connections
+from grantkeeper.errors import InvalidValue
+from grantkeeper.model import Connection, Scope
+from grantkeeper.sign_in import SignIn
+from grantkeeper.storage.people import PeopleStore
+from grantkeeper.web import representations as wire
+from grantkeeper.web.edge import Documentation, Route
+from grantkeeper.web.http import Header, Reply, Request
+from grantkeeper.web.index_query import (
+    FILTERS,
+    INCLUDES,
+    LARGEST_PAGE,
+    SORTS,
+    IndexQuery,
+    next_cursor,
+    parse_include,
+    parse_index,
+    parse_whole_number,
+)
+
+DEFAULT_MIN_TTL = 60
+LONGEST_MIN_TTL = 86_400
+
+_JSON: Header = (b"content-type", b"application/json")
+_NO_STORE: Header = (b"cache-control", b"no-store")
+_encode = msgspec.json.Encoder().encode
+
+Call = Callable[[Request, Caller], Awaitable[Reply]]
+
+
+class Api:
+    """The calls of the contract, over the services."""
+
+    def __init__(
+        self,
+        access: Access,
+        sign_in: SignIn,
+        people: PeopleStore,
+        connections: Connections,
+        clients: Clients,
+        representations: wire.Representations,
+        clock: Clock,
+    ) -> None:
+        self._access = access
+        self._sign_in = sign_in
+        self._people = people
+        self._connections = connections
+        self._clients = clients
+        self._wire = representations
+        self._clock = clock
+
+    def routes(self) -> list[Route]:
+        """Every route that takes an API token."""
+        index = "/api/v1/oauth/connections"
+        one = index + "/{uuid}"
+        read, write = Scope.CONNECTIONS_READ, Scope.CONNECTIONS_WRITE
+        return [
+            self._route("GET", index, self.list_connections, read, _LIST),
+            self._route("GET", one, self.get_connection, read, _GET),
+            self._route("PUT", one, self.update_connection, write, _PUT),
+            self._route("DELETE", one, self.delete_connection, write, _DELETE),
+            self._route("GET", one + "/token", self.get_token, Scope.TOKENS_READ, _TOKEN),
+            self._route("GET", "/api/v1/oauth/providers", self.list_providers, read, _PROVIDERS),
+            self._route("GET", "/api/v1/logins", self.list_logins, read, _LOGINS),
+            self._route("POST", "/api/v1/personal-access-tokens", self.create_token, Scope.ADMIN, _CREATE_TOKEN),
+        ]
+
+    async def list_connections(self, request: Request, caller: Caller) -> Reply:
+        """The account's connections."""
+        asked = parse_index(request.query)
+        found = await self._connections.list_page(caller, asked.page)
+        rows = found[: asked.per_page]
+        data = [self._connection(connection, asked.include) for connection in rows]
+        if len(found) <= asked.per_page and not asked.explicit:
+            return _json(wire.ConnectionList(data))
+        cursor = next_cursor(asked.page, rows[-1]) if len(found) > asked.per_page else None
+        links = wire.Links(self._next_url(request, asked, cursor) if cursor else None)
+        return _json(wire.ConnectionList(data, links, wire.PageMeta(asked.per_page, cursor)))
+
+    async def get_connection(self, request: Request, caller: Caller) -> Reply:
+        """One connection."""
+        include = parse_include(request.query)
+        connection = await self._connections.get(caller, request.parameters["uuid"])
+        return _json(self._connection(connection, include))
+
+    async def update_connection(self, request: Request, caller: Caller) -> Reply:
+        """Rename a connection; without a label nothing changes."""
+        include = parse_include(request.query)
+        body = await request.json_object()
+        uuid = request.parameters["uuid"]
+        if "label" in body:
+            connection = await self._connections.set_label(caller, uuid, body["label"], request.id)
+        else:
+            connection = await self._connections.unchanged(caller, uuid)
+        return _json(self._connection(connection, include))
+
+    async def delete_connection(self, request: Request, caller: Caller) -> Reply:
+        """Disconnect: gone here at once, revoked at the provider."""
+        await self._connections.disconnect(caller, request.parameters["uuid"], request.id)
+        return Reply(204, b"", [_NO_STORE])
+
+    async def get_token(self, request: Request, caller: Caller) -> Reply:
+        """A usable access token."""
+        min_ttl = parse_whole_number(request.query, "min_ttl", DEFAULT_MIN_TTL, 0, LONGEST_MIN_TTL)
+        connection, tokens = await self._connections.token(caller, request.parameters["uuid"], min_ttl)
+        return _json(
+            wire.TokenBody(
+                tokens.access_token,
+                tokens.token_type,
+                wire.utc_time(tokens.access_token_expires_at),
+                list(connection.scopes),
+            )
+        )
+
+    async def list_providers(self, request: Request, caller: Caller) -> Reply:
+        """The providers that can be connected here."""
+        offered = [self._wire.provider(name, label) for name, label in self._clients.offers()]
+        return _json(wire.ProviderList(offered))
+
+    async def list_logins(self, request: Request, caller: Caller) -> Reply:
+        """The caller's memberships."""
+        logins = await self._people.list_logins(caller.user_uuid)
+        return _json(wire.LoginList([self._wire.login(login) for login in logins]))
+
+    async def create_token(self, request: Request, caller: Caller) -> Reply:
+        """Mint a personal access token, once the password has been given again."""
+        body = await request.json_object()
+        asked = self._read_new_token(body, caller)
+        found = await self._people.get_user(caller.user_uuid)
+        if found is None or not await self._sign_in.check_password(found[0].email, asked.password):
+            raise InvalidValue({"password": ["The password is wrong."]})
+        logins = await self._people.list_logins(caller.user_uuid)
+        if all(login.account.uuid != asked.account_uuid for login in logins):
+            raise InvalidValue({"account_uuid": ["You do not belong to such an account."]})
+        token, record = await self._access.create_token(
+            caller.user_uuid, asked.account_uuid, asked.name, asked.scopes, asked.expires_at
+        )
+        created = wire.CreatedToken(
+            record.uuid,
+            record.name,
+            token,
+            asked.account_uuid,
+            sorted(record.scopes),
+            self._wire.zoned(record.created_at),
+            wire.utc_time(record.expires_at),
+        )
+        return _json(created, 201)
+
+    def _route(self, method: str, path: str, call: Call, scope: Scope, documentation: Documentation) -> Route:
+        async def endpoint(request: Request) -> Reply:
+            header = request.header
+            account = header(b"x-account-uuid") or header(b"x-plannr-account-uuid")
+            caller = await self._access.authenticate(header(b"authorization"), account)
+            request.account_uuid = caller.account
+            limit = self._access.count(caller)
+            request.rate_limit = limit
+            caller.require(scope)
+            reply = await call(request, caller)
+            reply.headers.extend(rate_headers(limit.limit, limit.remaining))
+            return reply
+
+        return Route(
+            method=method,
+            path=path,
+            endpoint=endpoint,
+            kind="api",
+            access="token",
+            scope=scope,
+            documentation=documentation,
+        )
+
+    def _connection(self, connection: Connection, include: frozenset[str]) -> wire.ConnectionBody:
+        return self._wire.connection(connection, self._clients.label(connection.provider), include)
+
+    def _next_url(self, request: Request, asked: IndexQuery, cursor: str) -> str:
+        kept = [(name, value) for name, value in request.query if name not in ("cursor", "per_page")]
+        query = urlencode([*kept, ("per_page", str(asked.per_page)), ("cursor", cursor)])
+        return f"{self._wire.public_url}{request.path}?{query}"
+
+    def _read_new_token(self, body: dict[str, Any], caller: Caller) -> _NewToken:
+        errors: dict[str, list[str]] = {}
+        for field in ("name", "password", "account_uuid"):
+            if not isinstance(body.get(field), str) or not body[field].strip():
+                errors[field] = [f"The {field} is required."]
+        scopes = _scopes(body.get("scopes"), caller, errors)
+        expires_at = self._expiry(body.get("expires_at"), errors)
+        if errors:
+            raise InvalidValue(errors)
+        return _NewToken(body["name"], body["password"], body["account_uuid"].lower(), scopes, expires_at)
+
+    def _expiry(self, value: object, errors: dict[str, list[str]]) -> Instant:
+        now = self._clock.now()
+        if value is None:
+            return now + TOKEN_LIFETIME
+        try:
+            moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+            if moment is not None and moment.tzinfo is not None and (at := int(moment.timestamp() * SECOND)) > now:
+                return at
+        except (ValueError, OverflowError):
+            pass
+        errors["expires_at"] = ["expires_at must be an ISO 8601 time with an offset, in the future."]
+        return now
+
+
+class _NewToken(msgspec.Struct, frozen=True):
+    name: str
+    password: str
+    account_uuid: str
+    scopes: frozenset[Scope]
+    expires_at: Instant
+
+    def __repr__(self) -> str:
+        return f"_NewToken({self.name!r})"
+
+
+def rate_headers(limit: int, remaining: int) -> list[Header]:
+    """Where the caller stands in this minute."""
+    return [(b"x-ratelimit-limit", b"%d" % limit), (b"x-ratelimit-remaining", b"%d" % remaining)]
+
+
+def _scopes(value: object, caller: Caller, errors: dict[str, list[str]]) -> frozenset[Scope]:
+    """What the new token may do: no more than the one that asks for it."""
+    if value is None:
+        return caller.scopes
+    if isinstance(value, list) and value and all(scope in list(Scope) for scope in value):
+        scopes = frozenset(Scope(scope) for scope in value)
+        if scopes <= caller.scopes:
+            return scopes
+        errors["scopes"] = ["A token cannot have scopes that the token asking for it lacks."]
+    else:
+        errors["scopes"] = [f"scopes must be a list of some of {', '.join(Scope)}."]
+    return frozenset()
+
+
+def _json(body: object, status: int = 200) -> Reply:
+    return Reply(status, _encode(body), [_JSON, _NO_STORE])
+
+
+_INCLUDE = {"include": f"Extra keys, separated by commas: {', '.join(INCLUDES)}."}
+_LIST = Documentation(
+    summary="List connections",
+    description="The account's connections, oldest first. `links` and `meta` appear when there is more, "
+    "or when `per_page` was given.",
+    query={
+        "per_page": f"Rows in one answer, 1 to {LARGEST_PAGE}.",
+        "cursor": "Where to go on, from `meta.next_cursor`.",
+        "sort": f"{', '.join(SORTS)}; `-` before it for descending order.",
+        **{f"filter[{name}]": f"Only connections of that {name}." for name in FILTERS},
+        **_INCLUDE,
+    },
+    answers={200: wire.ConnectionList, 422: wire.ErrorBody},
+)
+_GET = Documentation(
+    summary="Get a connection",
+    query=_INCLUDE,
+    answers={200: wire.ConnectionBody, 404: wire.ErrorBody, 422: wire.ErrorBody},
+)
+_PUT = Documentation(
+    summary="Update a connection",
+    description="Renames it. Without a label nothing changes.",
+    query=_INCLUDE,
+    body=wire.ConnectionUpdate,
+    answers={
+        200: wire.ConnectionBody,
+        400: wire.ErrorBody,
+        404: wire.ErrorBody,
+        415: wire.ErrorBody,
+        422: wire.ErrorBody,
+    },
+)
+_DELETE = Documentation(
+    summary="Disconnect",
+    description="The connection is gone at once; its grant is revoked at the provider, tried for days if need be.",
+    answers={204: None, 404: wire.ErrorBody},
+)
+_TOKEN = Documentation(
+    summary="Read an access token",
+    description="Refreshed first when fewer than `min_ttl` seconds are left.",
+    query={"min_ttl": f"Seconds the token must still be good for, 0 to {LONGEST_MIN_TTL}; {DEFAULT_MIN_TTL} by default."},
+    answers={200: wire.TokenBody, 404: wire.ErrorBody, 409: wire.ReauthorizationBody, 422: wire.ErrorBody},
+)
+_PROVIDERS = Documentation(summary="List providers that can be connected", answers={200: wire.ProviderList})
+_LOGINS = Documentation(summary="List your logins", answers={200: wire.LoginList})
+_CREATE_TOKEN = Documentation(
+    summary="Create a personal access token",
+    description="The token is shown once. It can do no more than the token that asks for it.",
+    body=wire.NewToken,
+    answers={201: wire.CreatedToken, 400: wire.ErrorBody, 415: wire.ErrorBody, 422: wire.ErrorBody},
+)

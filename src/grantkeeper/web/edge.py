@@ -1,0 +1,179 @@
+"""The edge: every request passes here once. Routes it, maps errors, writes the log line.
+
+Ours rather than a framework's because it is the hot path: on the same server a framework's handler
+alone took more time than a whole token read may (docs/benchmarks.md).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from grantkeeper import logs
+from grantkeeper.clock import Clock
+from grantkeeper.errors import GrantkeeperError, MethodNotAllowed, NotFound
+from grantkeeper.model import Scope
+from grantkeeper.web.http import Receive, Reply, Request, Send
+from grantkeeper.web.http import Scope as AsgiScope
+
+Endpoint = Callable[[Request], Awaitable[Reply]]
+Kind = Literal["api", "page"]
+Access = Literal["public", "token", "session"]
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{1,64}")
+
+
+class Documentation(msgspec.Struct, frozen=True, kw_only=True):
+    """What the API description says of a route."""
+
+    summary: str
+    description: str = ""
+    query: Mapping[str, str] = {}
+    body: Any = None
+    answers: Mapping[int, Any] = {}
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """One method of one path. `access` says what the caller must bring, `scope` what a token must allow."""
+
+    method: str
+    path: str
+    endpoint: Endpoint
+    kind: Kind
+    access: Access
+    scope: Scope | None = None
+    documentation: Documentation | None = None
+
+
+class Renderer(Protocol):
+    """Turns an error into an answer of the route's kind."""
+
+    def error(self, error: GrantkeeperError, request: Request, kind: Kind) -> Reply:
+        """The answer for an error of ours."""
+        ...
+
+    def crash(self, request: Request, kind: Kind) -> Reply:
+        """The answer for an error that nobody foresaw: says nothing of it."""
+        ...
+
+
+class _Node:
+    __slots__ = ("children", "routes", "wildcard")
+
+    def __init__(self) -> None:
+        self.children: dict[str, _Node] = {}
+        self.wildcard: tuple[str, _Node] | None = None
+        self.routes: dict[str, Route] = {}
+
+
+class Router:
+    """Finds the route of a request: a tree of path segments, `{name}` matching any one."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self._root = _Node()
+        for route in routes:
+            node = self._root
+            for segment in route.path.split("/")[1:]:
+                node = self._step(node, segment)
+            node.routes[route.method] = route
+
+    def match(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+        """The route and its path parameters, or NotFound or MethodNotAllowed."""
+        node, parameters = self._root, {}
+        for segment in path.split("/")[1:]:
+            child = node.children.get(segment)
+            if child is None:
+                if node.wildcard is None or not segment:
+                    raise NotFound
+                name, child = node.wildcard
+                parameters[name] = segment
+            node = child
+        route = node.routes.get("GET" if method == "HEAD" else method)
+        if route is None:
+            if not node.routes:
+                raise NotFound
+            raise MethodNotAllowed(sorted(node.routes))
+        return route, parameters
+
+    @staticmethod
+    def _step(node: _Node, segment: str) -> _Node:
+        if segment.startswith("{"):
+            if node.wildcard is None:
+                node.wildcard = (segment[1:-1], _Node())
+            return node.wildcard[1]
+        return node.children.setdefault(segment, _Node())
+
+
+class Edge:
+    """The ASGI application, but for its lifespan. `mounts` are whole applications under a prefix (the demo provider)."""
+
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        renderer: Renderer,
+        clock: Clock,
+        mounts: Mapping[str, Callable[..., Awaitable[None]]] | None = None,
+    ) -> None:
+        self.routes = tuple(routes)
+        self._router = Router(routes)
+        self._renderer = renderer
+        self._clock = clock
+        self._mounts = dict(mounts or {})
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        for prefix, application in self._mounts.items():
+            if scope["path"] == prefix or scope["path"].startswith(prefix + "/"):
+                await application({**scope, "root_path": prefix}, receive, send)
+                return
+        await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        began = self._clock.monotonic()
+        request = Request(scope, receive, _request_id(scope))
+        route: Route | None = None
+        try:
+            route, request.parameters = self._router.match(request.method, request.path)
+            reply = await route.endpoint(request)
+        except GrantkeeperError as error:
+            reply = self._renderer.error(error, request, _kind(route, request))
+        except Exception:
+            logs.LOGGER.exception("request.crashed", extra={"fields": {"request_id": request.id}})
+            reply = self._renderer.crash(request, _kind(route, request))
+        headers = [
+            *reply.headers,
+            (b"content-length", b"%d" % len(reply.body)),
+            (b"x-request-id", request.id.encode()),
+        ]
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if request.method == "HEAD" else reply.body})
+        if logs.LOGGER.isEnabledFor(logging.INFO):
+            logs.event(
+                "request",
+                method=request.method,
+                route=route.path if route else None,
+                status=reply.status,
+                ms=round((self._clock.monotonic() - began) * 1000, 2),
+                request_id=request.id,
+                account=request.account_uuid,
+            )
+
+
+def _request_id(scope: AsgiScope) -> str:
+    """The caller's own `X-Request-ID` where it is a plain word, else a fresh one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(text := value.decode("latin-1")):
+            return str(text)
+    return secrets.token_hex(8)
+
+
+def _kind(route: Route | None, request: Request) -> Kind:
+    if route is not None:
+        return route.kind
+    return "api" if request.path.startswith("/api/") else "page"

@@ -1,0 +1,138 @@
+"""What an index call asks for: page size, cursor, filters, order, extra keys. Every problem is told at once."""
+
+from __future__ import annotations
+
+import base64
+import uuid as uuids
+from collections.abc import Sequence
+
+import msgspec
+
+from grantkeeper.errors import InvalidValue
+from grantkeeper.model import Connection, Status
+from grantkeeper.storage.connections import Page
+
+LARGEST_PAGE = 500
+SORTS = ("created_at", "updated_at", "label")
+FILTERS = ("uuid", "provider", "status", "label")
+INCLUDES = ("status", "scopes", "identity", "health")
+
+
+class IndexQuery(msgspec.Struct, frozen=True):
+    """A checked query: the page to read (one row more than `per_page`), and what to add to each row."""
+
+    page: Page
+    per_page: int
+    explicit: bool
+    include: frozenset[str]
+
+
+def parse_index(query: Sequence[tuple[str, str]]) -> IndexQuery:
+    """Check an index call's parameters, or raise InvalidValue naming every bad one."""
+    given = dict(query)
+    errors: dict[str, list[str]] = {}
+    per_page = _per_page(given, errors)
+    sort, descending = _sort(given, errors)
+    filters = _filters(given, errors)
+    include = _include(given, errors)
+    after = _cursor(given, sort, descending, errors)
+    if errors:
+        raise InvalidValue(errors)
+    page = Page(limit=per_page + 1, sort=sort, descending=descending, after=after, **filters)
+    return IndexQuery(page, per_page, "per_page" in given, include)
+
+
+def parse_include(query: Sequence[tuple[str, str]]) -> frozenset[str]:
+    """The `include` of a call for one connection."""
+    errors: dict[str, list[str]] = {}
+    include = _include(dict(query), errors)
+    if errors:
+        raise InvalidValue(errors)
+    return include
+
+
+def parse_whole_number(
+    query: Sequence[tuple[str, str]], name: str, default: int, least: int, most: int
+) -> int:
+    """A whole number from `least` to `most`, or InvalidValue."""
+    for key, value in query:
+        if key == name:
+            if value.isascii() and value.isdigit() and len(value) < 10 and least <= int(value) <= most:
+                return int(value)
+            raise InvalidValue({name: [f"{name} must be a whole number from {least} to {most}."]})
+    return default
+
+
+def next_cursor(page: Page, last: Connection) -> str:
+    """The cursor behind a page's last row; opaque to callers."""
+    value = last.label.casefold() if page.sort == "label" else getattr(last, page.sort)
+    text = msgspec.json.encode([page.sort, page.descending, value, last.uuid])
+    return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
+
+
+def _per_page(given: dict[str, str], errors: dict[str, list[str]]) -> int:
+    try:
+        return parse_whole_number(list(given.items()), "per_page", LARGEST_PAGE, 1, LARGEST_PAGE)
+    except InvalidValue as error:
+        errors.update({name: list(problems) for name, problems in error.errors.items()})
+        return LARGEST_PAGE
+
+
+def _sort(given: dict[str, str], errors: dict[str, list[str]]) -> tuple[str, bool]:
+    text = given.get("sort", "created_at")
+    name = text.removeprefix("-")
+    if name not in SORTS:
+        errors["sort"] = [f"sort must be one of {', '.join(SORTS)}, with - before it for descending order."]
+        return "created_at", False
+    return name, text.startswith("-")
+
+
+def _filters(given: dict[str, str], errors: dict[str, list[str]]) -> dict[str, str]:
+    filters: dict[str, str] = {}
+    for key, value in given.items():
+        if not key.startswith("filter"):
+            continue
+        name = key.removeprefix("filter[").removesuffix("]")
+        if key != f"filter[{name}]" or name not in FILTERS:
+            errors[key] = [f"There is no such filter; the filters are {', '.join(FILTERS)}."]
+        elif name == "status" and value not in list(Status):
+            errors[key] = [f"The status must be one of {', '.join(Status)}."]
+        elif name == "uuid" and not _is_uuid(value):
+            errors[key] = ["The UUID is malformed."]
+        elif "\0" in value:
+            errors[key] = ["The value must not contain control characters."]
+        else:
+            filters[name] = value.lower() if name == "uuid" else value
+    return filters
+
+
+def _include(given: dict[str, str], errors: dict[str, list[str]]) -> frozenset[str]:
+    names = frozenset(name for name in given.get("include", "").split(",") if name)
+    if unknown := names - set(INCLUDES):
+        errors["include"] = [f"include knows {', '.join(INCLUDES)}, not {', '.join(sorted(unknown))}."]
+    return names
+
+
+def _cursor(
+    given: dict[str, str], sort: str, descending: bool, errors: dict[str, list[str]]
+) -> tuple[int | str, str] | None:
+    if "cursor" not in given:
+        return None
+    try:
+        text = given["cursor"]
+        decoded = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        made_for, was_descending, value, uuid = msgspec.json.decode(decoded, type=tuple[str, bool, int | str, str])
+        kind = str if sort == "label" else int
+        if (made_for, was_descending) == (sort, descending) and isinstance(value, kind) and "\0" not in f"{value}{uuid}":
+            return value, uuid
+    except (ValueError, msgspec.DecodeError):
+        pass
+    errors["cursor"] = ["The cursor is not one of ours for this order; begin again without it."]
+    return None
+
+
+def _is_uuid(value: str) -> bool:
+    try:
+        return str(uuids.UUID(value)) == value.lower()
+    except ValueError:
+        return False
