@@ -1,0 +1,46 @@
+"""What Grantkeeper knows of each service: one TOML file a provider, checked on loading.
+
+Owns the definitions, their schema and the banner drawn from them. Must not know settings, storage,
+the network or pages: it says where a provider is and how it behaves, others talk to it.
+"""
+
+from grantkeeper.catalogue.endpoints import Endpoints, endpoint_problems, resolve_endpoints
+from grantkeeper.catalogue.load import Catalogue, load_catalogue
+from grantkeeper.catalogue.logo import banner_svg, icon_svg
+from grantkeeper.catalogue.schema import (
+    Api,
+    AuthorizationEndpoint,
+    Identity,
+    Parameter,
+    Provider,
+    RefreshPolicy,
+    Revocation,
+    Scopes,
+    TokenEndpoint,
+    TokenResponsePaths,
+    Verification,
+)
+from grantkeeper.catalogue.values import ClientAuthentication, ErrorMeaning
+
+__all__ = [
+    "Api",
+    "AuthorizationEndpoint",
+    "Catalogue",
+    "ClientAuthentication",
+    "Endpoints",
+    "ErrorMeaning",
+    "Identity",
+    "Parameter",
+    "Provider",
+    "RefreshPolicy",
+    "Revocation",
+    "Scopes",
+    "TokenEndpoint",
+    "TokenResponsePaths",
+    "Verification",
+    "banner_svg",
+    "endpoint_problems",
+    "icon_svg",
+    "load_catalogue",
+    "resolve_endpoints",
+]

@@ -1,0 +1,128 @@
+"""`python -m grantkeeper.catalogue.document` writes the generated parts of docs/providers.md.
+
+They stand between `<!-- generated: NAME -->` and `<!-- end generated -->`; the rest of the page is
+written by hand.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from grantkeeper.catalogue.load import load_catalogue
+from grantkeeper.catalogue.schema import Provider, Table, TokenResponsePaths, nested_table
+
+PAGE = Path("docs/providers.md")
+"""Where the page is, from the root of the repository."""
+
+_BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end generated -->)", re.DOTALL)
+_TYPES = {
+    "str": "text",
+    "int": "number",
+    "bool": "true or false",
+    "date": "date",
+    "tuple": "list",
+    "dict": "table",
+}
+
+
+def updated(page: str) -> str:
+    """The page with its generated parts as they must be; KeyError names a part that nobody generates."""
+    parts = {"keys": key_tables, "shipped": shipped_table}
+    return _BLOCK.sub(lambda match: f"{match[1]}\n{parts[match[2]]()}\n{match[3]}", page)
+
+
+def key_tables() -> str:
+    """Every key of a definition, one Markdown table for each of its tables."""
+    return "\n".join(_section(name, table) for name, table in _tables("", Provider))
+
+
+def shipped_table() -> str:
+    """The shipped definitions, and what each was checked against."""
+    rows = [
+        f"| `{name}` | {provider.label} | {_verified(provider)} | {provider.verified.date} |"
+        for name, provider in load_catalogue().items()
+    ]
+    return "\n".join(["| name | label | checked against | on |", "|---|---|---|---|", *rows, ""])
+
+
+def _verified(provider: Provider) -> str:
+    verified = provider.verified
+    return f"[{verified.basis}]({verified.page})" if verified.page else verified.basis
+
+
+def _tables(name: str, table: type[Table]) -> Iterator[tuple[str, type[Table]]]:
+    yield name, table
+    for key, field in _fields(table).items():
+        found = nested_table(field.annotation)
+        # refresh.response has the keys of token.response, which come first.
+        if found is not None and not (found[0] is TokenResponsePaths and name == "refresh"):
+            inner, named = found
+            yield from _tables(f"{name}.{key}".strip(".") + (".NAME" if named else ""), inner)
+
+
+def _section(name: str, table: type[Table]) -> str:
+    heading = f"### `[{name}]`" if name else "### At the top"
+    summary = (table.__doc__ or "").partition("\n")[0]
+    rows = [_row(key, field) for key, field in _fields(table).items()]
+    return "\n".join(
+        [heading, "", summary, "", "| key | value | default | meaning |", "|---|---|---|---|", *rows, ""]
+    )
+
+
+def _row(key: str, field: FieldInfo) -> str:
+    cells = (f"`{key}`", _type(field), _default(field), field.description or "")
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _type(field: FieldInfo) -> str:
+    found = nested_table(field.annotation)
+    if found is not None:
+        return "tables by name" if found[1] else "table"
+    return _words(field.annotation)
+
+
+def _words(annotation: Any) -> str:
+    """A type in the words of TOML."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return " or ".join(f"`{_toml(value)}`" for value in arguments)
+    if origin in (tuple, dict):
+        return _TYPES[origin.__name__]
+    if origin is not None:
+        # Annotated and `X | None`: what is inside counts.
+        return _words(next(argument for argument in arguments if argument is not type(None)))
+    return _TYPES[annotation.__name__]
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "**required**"
+    value = field.default if field.default is not PydanticUndefined else None
+    return "" if value is None or value == () else f"`{_toml(value)}`"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _fields(table: type[Table]) -> Mapping[str, FieldInfo]:
+    return {field.alias or name: field for name, field in table.model_fields.items()}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Write the page, or the one that is named."""
+    page = Path(arguments[0]) if arguments else PAGE
+    page.write_text(updated(page.read_text("utf-8")), "utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

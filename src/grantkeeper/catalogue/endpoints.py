@@ -1,0 +1,112 @@
+"""A provider's endpoints for one client: placeholders filled, the operator's own put in."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from grantkeeper.catalogue.rules import CLIENT_ID
+from grantkeeper.catalogue.schema import Provider
+from grantkeeper.catalogue.template import fill, placeholders, url_problem
+from grantkeeper.errors import ConfigError
+
+_SUPPLIED = {
+    "authorization_url": "authorization.url",
+    "token_url": "token.url",
+    "revocation_url": "revocation.url",
+    "userinfo_url": "identity.url",
+}
+"""Names of endpoints in settings, and the keys of a definition that they stand in for."""
+
+
+class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one client finds a provider. `refresh_url` is the token endpoint where there is no other."""
+
+    authorization_url: str
+    token_url: str
+    refresh_url: str
+    revocation_url: str | None
+    identity_url: str | None
+    issuer: str | None
+
+
+def resolve_endpoints(
+    provider: Provider,
+    *,
+    client_id: str,
+    parameters: Mapping[str, str],
+    supplied: Mapping[str, str | None],
+) -> Endpoints:
+    """The endpoints that a client of this provider uses.
+
+    `parameters` fills the placeholders; `supplied` maps `authorization_url`, `token_url`,
+    `revocation_url` and `userinfo_url` to what the operator gives. Raises ConfigError with
+    everything that `endpoint_problems` finds.
+    """
+    if problems := endpoint_problems(provider, parameters=parameters, supplied=supplied):
+        raise ConfigError(problems)
+    urls = _filled(provider, client_id, parameters) | {
+        key: url for setting, key in _SUPPLIED.items() if (url := supplied.get(setting)) is not None
+    }
+    return Endpoints(
+        authorization_url=urls["authorization.url"],
+        token_url=urls["token.url"],
+        refresh_url=urls.get("refresh.url", urls["token.url"]),
+        revocation_url=urls.get("revocation.url"),
+        identity_url=urls.get("identity.url"),
+        issuer=urls.get("authorization.issuer"),
+    )
+
+
+def endpoint_problems(
+    provider: Provider, *, parameters: Mapping[str, str], supplied: Mapping[str, str | None]
+) -> list[str]:
+    """What the operator must still do, as `clients.NAME.SETTING: …`; empty: the endpoints are complete."""
+    given = {setting: url for setting, url in supplied.items() if url is not None}
+    found = [*_parameter_problems(provider, parameters), *_supplied_problems(provider, given)]
+    if not found:
+        found = list(_url_problems(provider, parameters))
+    return [f"clients.{provider.name}.{problem}" for problem in found]
+
+
+def _filled(provider: Provider, client_id: str, parameters: Mapping[str, str]) -> dict[str, str]:
+    defaults = {name: p.default for name, p in provider.parameters.items() if p.default is not None}
+    values = defaults | dict(parameters) | {CLIENT_ID: client_id}
+    return {key: fill(url, values) for key, url in provider.urls().items()}
+
+
+def _parameter_problems(provider: Provider, parameters: Mapping[str, str]) -> Iterator[str]:
+    for name, parameter in provider.parameters.items():
+        value = parameters.get(name, parameter.default)
+        example = f", for example {parameter.example}" if parameter.example else ""
+        if value is None:
+            yield f"parameters.{name}: is missing: {parameter.label}{example}"
+        elif not parameter.accepts(value):
+            yield f"parameters.{name}: is not a valid value: {parameter.label}{example}"
+    for name in parameters.keys() - provider.parameters.keys():
+        near = difflib.get_close_matches(name, provider.parameters, n=1)
+        hint = f" (did you mean '{near[0]}'?)" if near else ""
+        yield f"parameters.{name}: {provider.label} has no such parameter{hint}"
+
+
+def _supplied_problems(provider: Provider, given: Mapping[str, str]) -> Iterator[str]:
+    for setting in ("authorization_url", "token_url"):
+        if provider.operator_supplied and setting not in given:
+            yield f"{setting}: is missing: {provider.label} publishes no endpoints, ask it for them"
+    for setting, url in given.items():
+        if setting not in _SUPPLIED:
+            raise ValueError(f"not an endpoint that can be supplied: {setting}")
+        if not provider.operator_supplied:
+            yield f"{setting}: is in {provider.label}'s definition; to change it, put yours in providers_dir"
+        elif problem := url_problem(url):
+            yield f"{setting}: {problem}"
+
+
+def _url_problems(provider: Provider, parameters: Mapping[str, str]) -> Iterator[str]:
+    """Filled URLs that are none; the parameters are to blame, as the templates were checked on loading."""
+    filled = _filled(provider, "client-id", parameters)
+    for key, template in provider.urls().items():
+        if problem := url_problem(filled[key]):
+            yield f"parameters.{placeholders(template)[0]}: {key} {problem}"

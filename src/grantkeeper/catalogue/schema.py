@@ -1,0 +1,312 @@
+"""The schema of a provider definition. Every field's description is its documentation (docs/providers.md).
+
+Durations are seconds. A path is dotted (`authed_user.access_token`); digits in it index a list.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from grantkeeper.catalogue.values import (
+    AuthorizationParameters,
+    ClientAuthentication,
+    Colour,
+    ErrorMeaning,
+    Headers,
+    ParameterName,
+    Path,
+    PathOrNothing,
+    ScopeToken,
+    Seconds,
+    Slug,
+    Text,
+    TokenParameters,
+    Url,
+    UrlTemplate,
+    Words,
+)
+
+
+class Table(BaseModel):
+    """A TOML table: unknown keys are errors, types are not bent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+
+class Verification(Table):
+    """What this definition was checked against, and when."""
+
+    basis: Literal["documentation", "libraries", "operator", "product"] = Field(
+        description="`documentation`: the provider's own; `libraries`: only other software agrees on it; "
+        "`operator`: you give the endpoints; `product`: ships with Grantkeeper."
+    )
+    page: Url | None = Field(None, description="The page it was checked against.")
+    date: datetime.date = Field(description="The day of that check.")
+
+
+class Parameter(Table):
+    """A value that each client gives for a placeholder in this definition's URLs."""
+
+    label: Text = Field(description="What it is called.")
+    help: Text | None = Field(None, description="Where the operator finds it.")
+    pattern: str = Field(
+        r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?",
+        description="The regular expression that a value matches as a whole. It goes into a URL: "
+        "keep it narrow.",
+    )
+    default: str | None = Field(None, description="The value where the operator gives none.")
+    example: str | None = Field(None, description="A value as it might look.")
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"is not a regular expression: {error}") from None
+        return value
+
+    @field_validator("default", "example")
+    @classmethod
+    def _fits(cls, value: str | None, info: ValidationInfo) -> str | None:
+        pattern = info.data.get("pattern")
+        if value is not None and pattern is not None and not re.fullmatch(pattern, value):
+            raise ValueError("does not match the pattern")
+        return value
+
+    def accepts(self, value: str) -> bool:
+        """Whether this may be the parameter's value."""
+        return re.fullmatch(self.pattern, value) is not None
+
+
+class AuthorizationEndpoint(Table):
+    """Where the browser is sent (RFC 6749 §3.1)."""
+
+    url: UrlTemplate | None = Field(
+        None, description="The authorization endpoint. Required, unless `operator_supplied`."
+    )
+    parameters: AuthorizationParameters = Field(
+        default_factory=dict, description="Further parameters of every authorization request."
+    )
+    pkce: Literal["S256", "none"] = Field(
+        "S256", description="`none` only where the provider refuses it (RFC 7636)."
+    )
+    scope_parameter: Text = Field("scope", description="The parameter that carries the scopes.")
+    issuer: UrlTemplate | None = Field(
+        None,
+        description="The authorization server's issuer (RFC 8414 §2). An `iss` that comes back, or stands "
+        "in an ID token, must equal it.",
+    )
+    issuer_in_response: bool = Field(
+        False,
+        description="The server announces `authorization_response_iss_parameter_supported` (RFC 9207): an "
+        "answer without `iss` is refused.",
+    )
+
+
+class Scopes(Table):
+    """What is asked for (RFC 6749 §3.3)."""
+
+    default: Words = Field((), description="Asked for where the operator's settings name no scopes.")
+    separator: Literal[" ", ","] = Field(" ", description="What stands between scopes in requests.")
+    offline: Words = Field((), description="Needed for a refresh token; always asked for.")
+    meaning: dict[ScopeToken, Text] = Field(
+        default_factory=dict, description="What a scope allows, in plain words."
+    )
+
+    def requested(self, chosen: Sequence[str] | None = None) -> tuple[str, ...]:
+        """The scopes to ask for: the chosen ones or the default, and those that a refresh token needs."""
+        wanted = self.default if chosen is None else tuple(chosen)
+        return tuple(dict.fromkeys((*wanted, *self.offline)))
+
+
+class TokenResponsePaths(Table):
+    """Where a token response carries what, and what holds where it is silent (RFC 6749 §5.1)."""
+
+    access_token: Path = Field("access_token", description="Path of the access token.")
+    refresh_token: Path = Field("refresh_token", description="Path of the refresh token.")
+    expires_in: Path = Field("expires_in", description="Path of the access token's lifetime in seconds.")
+    scope: Path = Field("scope", description="Path of the granted scopes: a text or a list.")
+    token_type: PathOrNothing = Field(
+        "token_type",
+        description="Path of the token's type; empty where what stands there is none: it is `Bearer` then.",
+    )
+    error: Path = Field("error", description="Path of the error code.")
+    ok: Path | None = Field(
+        None, description="Path of a flag that is false in an error, where errors come with HTTP 200."
+    )
+    refresh_lifetime: Path | None = Field(
+        None, description="Path of the refresh token's lifetime in seconds."
+    )
+    default_lifetime: Seconds | None = Field(
+        None,
+        description="The access token's lifetime where the answer gives none; left out: it does not expire.",
+    )
+    refresh_default_lifetime: Seconds | None = Field(
+        None, description="The lifetime of a new refresh token where the answer gives none."
+    )
+    scope_separator: Literal[" ", ","] | None = Field(
+        None, description="What stands between scopes in answers, where it is not `scopes.separator`."
+    )
+
+
+class TokenEndpoint(Table):
+    """Where a code becomes tokens (RFC 6749 §3.2)."""
+
+    url: UrlTemplate | None = Field(
+        None, description="The token endpoint. Required, unless `operator_supplied`."
+    )
+    client_authentication: ClientAuthentication = Field(
+        "client_secret_basic", description="How the client id and secret are sent (RFC 6749 §2.3.1)."
+    )
+    encoding: Literal["form", "json"] = Field("form", description="How the request's body is written.")
+    parameters: TokenParameters = Field(
+        default_factory=dict, description="Further parameters of every token request."
+    )
+    headers: Headers = Field(default_factory=dict, description="Further headers of every token request.")
+    response: TokenResponsePaths = Field(
+        default_factory=TokenResponsePaths, description="How the answer is to be read."
+    )
+
+
+class RefreshPolicy(Table):
+    """How the next token set is had (RFC 6749 §6)."""
+
+    supported: bool = Field(True, description="Whether refresh tokens exist here at all.")
+    send_scope: bool = Field(False, description="Whether a refresh repeats the granted scopes.")
+    rotates: Literal[True, False, "sometimes"] = Field(
+        "sometimes",
+        description="Whether a refresh spends the refresh token and brings another (RFC 9700 §4.14.2).",
+    )
+    url: UrlTemplate | None = Field(None, description="Where to refresh, if not at the token endpoint.")
+    idle_lifetime: Seconds | None = Field(
+        None, description="Unused for this long, the refresh token dies. For people to read."
+    )
+    errors: dict[Text, ErrorMeaning] = Field(
+        default_factory=dict,
+        description="Error codes of the token endpoint that RFC 6749 does not know, or means differently: "
+        "`grant` (the user must authorize again), `client` (the operator must act), `transient` (retried).",
+    )
+    response: TokenResponsePaths | None = Field(
+        None, description="How the answer to a refresh is to be read, where it differs from `token.response`."
+    )
+
+
+class Revocation(Table):
+    """How a grant is ended at the provider."""
+
+    style: Literal["rfc7009", "bearer", "delete_json", "none"] = Field(
+        "none",
+        description="`rfc7009`: POST `token` and `token_type_hint` as a form; `bearer`: POST with the token "
+        'as `Authorization: Bearer`; `delete_json`: DELETE with the JSON body `{"access_token": …}`; `none`: '
+        "there is no way.",
+    )
+    url: UrlTemplate | None = Field(
+        None, description="The revocation endpoint; may hold `{client_id}` besides the parameters."
+    )
+    token: Literal["refresh_token", "access_token"] = Field(
+        "refresh_token",
+        description="Which token to hand in; the access token where there is no refresh token.",
+    )
+    client_authentication: ClientAuthentication | None = Field(
+        None, description="How the client proves itself there; left out: as at the token endpoint."
+    )
+
+
+class Identity(Table):
+    """Whose grant it is: compared when a connection is authorized again, and shown beside its label."""
+
+    source: Literal["userinfo", "id_token", "token_response", "none"] = Field(
+        "none",
+        description="`userinfo`: GET `url` with the access token; `id_token`: its claims (ask for the scope "
+        "`openid`); `token_response`: members of the first token response.",
+    )
+    url: UrlTemplate | None = Field(
+        None, description="Where to ask, for `userinfo`; answers with a JSON object."
+    )
+    subject: Path = Field("sub", description="Path of what never changes about the account.")
+    label: Path | None = Field(None, description="Path of what a person recognises it by.")
+    headers: Headers = Field(default_factory=dict, description="Further headers of the `userinfo` request.")
+
+
+class Api(Table):
+    """The provider's API, for people who read the definition."""
+
+    base_url: UrlTemplate | None = Field(None, description="Where its paths begin.")
+
+
+class Provider(Table):
+    """One service: where its endpoints are, and how it differs from the standards."""
+
+    schema_version: Literal[1] = Field(alias="schema", description="The version of this schema: 1.")
+    name: Slug = Field(
+        max_length=40, description="The name in URLs and settings; the file's name without `.toml`."
+    )
+    label: Text = Field(max_length=40, description="The name that people know.")
+    category: Annotated[tuple[Slug, ...], Field(strict=False, min_length=1)] = Field(
+        description="What it is about, such as `accounting`; the first counts most."
+    )
+    docs_url: Url | None = Field(None, description="The provider's own pages about OAuth 2.")
+    colour: Colour = Field(description="The colour of the banner that Grantkeeper draws.")
+    operator_supplied: bool = Field(
+        False, description="The provider publishes no endpoints: they come from the operator's settings."
+    )
+    verified: Verification = Field(description="What this was checked against.")
+    parameters: dict[ParameterName, Parameter] = Field(
+        default_factory=dict, description="Values that each client gives, by the placeholder they fill."
+    )
+    authorization: AuthorizationEndpoint = Field(
+        default_factory=AuthorizationEndpoint, description="Where the browser is sent."
+    )
+    scopes: Scopes = Field(default_factory=Scopes, description="What is asked for.")
+    token: TokenEndpoint = Field(default_factory=TokenEndpoint, description="Where a code becomes tokens.")
+    refresh: RefreshPolicy = Field(
+        default_factory=RefreshPolicy, description="How the next token set is had."
+    )
+    revocation: Revocation = Field(default_factory=Revocation, description="How a grant is ended.")
+    identity: Identity = Field(default_factory=Identity, description="Whose grant it is.")
+    api: Api = Field(default_factory=Api, description="The provider's API, for people who read this.")
+
+    @property
+    def refresh_response(self) -> TokenResponsePaths:
+        """How the answer to a refresh is to be read."""
+        return self.refresh.response or self.token.response
+
+    @property
+    def response_scope_separator(self) -> str:
+        """What stands between scopes in answers."""
+        return self.token.response.scope_separator or self.scopes.separator
+
+    @property
+    def revocation_authentication(self) -> ClientAuthentication:
+        """How the client proves itself at the revocation endpoint."""
+        return self.revocation.client_authentication or self.token.client_authentication
+
+    def urls(self) -> dict[str, str]:
+        """Every URL of this definition that may hold placeholders, by the key that gives it."""
+        found = {
+            "authorization.url": self.authorization.url,
+            "authorization.issuer": self.authorization.issuer,
+            "token.url": self.token.url,
+            "refresh.url": self.refresh.url,
+            "revocation.url": self.revocation.url,
+            "identity.url": self.identity.url,
+            "api.base_url": self.api.base_url,
+        }
+        return {key: url for key, url in found.items() if url is not None}
+
+
+def nested_table(annotation: Any) -> tuple[type[Table], bool] | None:
+    """The table that a field holds, and whether by names of the author's (`[parameters.NAME]`)."""
+    if isinstance(annotation, type):
+        return (annotation, False) if issubclass(annotation, Table) else None
+    arguments = getattr(annotation, "__args__", ())
+    for argument in arguments:
+        if isinstance(argument, type) and issubclass(argument, Table):
+            return argument, getattr(annotation, "__origin__", None) is dict
+    return None
