@@ -12,12 +12,14 @@ import string
 import uuid
 import zlib
 
+import msgspec
+
 from grantkeeper.clock import DAY, MINUTE, SECOND, Clock, Instant
 from grantkeeper.errors import Forbidden, InvalidValue, NotFound, TooManyRequests, Unauthenticated
 from grantkeeper.model import ALL_SCOPES, Login, PersonalAccessToken, Record, Scope, clean_label
 from grantkeeper.storage.people import PeopleStore
 
-TOKEN_PREFIX = "gk_"  # noqa: S105 - a prefix, not a token
+TOKEN_PREFIX = "gk_"
 TOKEN_LIFETIME = 365 * DAY
 """How long a personal access token lasts unless told otherwise, in microseconds."""
 TRUST = 1.0
@@ -54,10 +56,16 @@ class Caller(Record, frozen=True):
 
 
 class RateLimit(Record, frozen=True):
-    """Where a user stands in the current minute."""
+    """Where a user stands in the current minute; `retry_after`, in seconds, is set where it is one request too many."""
 
     limit: int
     remaining: int
+    retry_after: int | None = None
+
+    def require(self) -> None:
+        """TooManyRequests past the limit."""
+        if self.retry_after is not None:
+            raise TooManyRequests(f"Too many requests: {self.limit} a minute are allowed.", self.retry_after)
 
 
 class _Window:
@@ -90,14 +98,12 @@ class Access:
         self._clock = clock
         self._rate_limit = rate_limit
         self._trusted: dict[bytes, tuple[float, PersonalAccessToken, Caller]] = {}
+        self._revocations = 0
         self._windows: dict[str, _Window] = {}
         self._used: dict[str, Instant] = {}
 
-    async def authenticate(self, authorization: str | None, account_uuid: str | None) -> Caller:
-        """The caller of an API request by its `Authorization` header (RFC 6750 §2.1), or Unauthenticated.
-
-        `account_uuid` is the account header: which of the user's accounts is meant.
-        """
+    async def authenticate(self, authorization: str | None) -> Caller:
+        """The caller of an API request by its `Authorization` header (RFC 6750 §2.1), or Unauthenticated."""
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not well_formed(token):
             raise Unauthenticated
@@ -110,12 +116,21 @@ class Access:
         if found.expires_at is not None and found.expires_at <= now:
             raise Unauthenticated
         self._used[found.uuid] = now
-        if account_uuid is None or account_uuid.lower() == caller.account:
+        return caller
+
+    async def in_account(self, caller: Caller, account_uuid: str) -> Caller:
+        """The caller in the account that it names, or NotFound unless both the token and the user reach there."""
+        account_uuid = account_uuid.lower()
+        if account_uuid == caller.account:
             return caller
-        return await self._in_account(found, caller, account_uuid.lower())
+        if caller.account is None:
+            for login in await self._people.list_logins(caller.user_uuid):
+                if login.account.uuid == account_uuid:
+                    return msgspec.structs.replace(caller, account=account_uuid)
+        raise NotFound("There is no such account for this token.")
 
     def count(self, caller: Caller) -> RateLimit:
-        """Count one request of the caller's user, or TooManyRequests past the limit."""
+        """Count one request of the caller's user; those past the limit are not counted."""
         now = self._clock.now()
         start = now - now % MINUTE
         window = self._windows.get(caller.user_uuid)
@@ -124,7 +139,7 @@ class Access:
         used = window.settled + window.pending
         if used >= self._rate_limit:
             wait = -(-(start + MINUTE - now) // SECOND)
-            raise TooManyRequests(f"Too many requests: {self._rate_limit} a minute are allowed.", wait)
+            return RateLimit(limit=self._rate_limit, remaining=0, retry_after=wait)
         window.pending += 1
         return RateLimit(limit=self._rate_limit, remaining=self._rate_limit - used - 1)
 
@@ -168,11 +183,15 @@ class Access:
 
     async def revoke_token(self, token_uuid: str) -> bool:
         """End a token; False where there is no such living one."""
+        revoked = await self._people.revoke_token(token_uuid, self._clock.now())
+        # Only now: a look-up that was under way meanwhile may have found the token alive.
+        self._revocations += 1
         self._trusted.clear()
-        return await self._people.revoke_token(token_uuid, self._clock.now())
+        return revoked
 
     async def _look_up(self, token_hash: bytes, now: Instant) -> tuple[float, PersonalAccessToken, Caller]:
         self._trusted.pop(token_hash, None)
+        revocations = self._revocations
         found = await self._people.get_live_token(token_hash, now)
         if found is None:
             raise Unauthenticated
@@ -184,28 +203,19 @@ class Access:
             actor=f"token:{found.uuid}",
             token_uuid=found.uuid,
         )
-        if len(self._trusted) >= 10_000:
-            self._trusted.clear()
-        trusted = self._trusted[token_hash] = (self._clock.monotonic() + TRUST, found, caller)
+        trusted = (self._clock.monotonic() + TRUST, found, caller)
+        if revocations == self._revocations:
+            if len(self._trusted) >= 10_000:
+                self._trusted.clear()
+            self._trusted[token_hash] = trusted
         return trusted
 
     async def _only_account(self, user_uuid: str) -> str | None:
+        """The user's account; None: there are several. Who belongs to none any more is nobody here."""
         logins = await self._people.list_logins(user_uuid)
+        if not logins:
+            raise Unauthenticated
         return logins[0].account.uuid if len(logins) == 1 else None
-
-    async def _in_account(self, token: PersonalAccessToken, caller: Caller, account_uuid: str) -> Caller:
-        """The caller in the account its header names, if both the token and the user reach there."""
-        if token.account_uuid is None:
-            for login in await self._people.list_logins(token.user_uuid):
-                if login.account.uuid == account_uuid:
-                    return Caller(
-                        user_uuid=caller.user_uuid,
-                        account=account_uuid,
-                        scopes=caller.scopes,
-                        actor=caller.actor,
-                        token_uuid=caller.token_uuid,
-                    )
-        raise NotFound("There is no such account for this token.")
 
 
 def browser_caller(login: Login) -> Caller:

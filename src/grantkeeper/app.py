@@ -31,12 +31,15 @@ from grantkeeper.storage.migrate import open_database
 from grantkeeper.storage.people import PeopleStore
 from grantkeeper.storage.vault import Vault
 from grantkeeper.web.api import Api
+from grantkeeper.web.browser import Browser
 from grantkeeper.web.edge import Edge, Route
 from grantkeeper.web.html import Html
+from grantkeeper.web.http import Receive, Scope, Send
 from grantkeeper.web.pages import Pages
 from grantkeeper.web.public import Public
 from grantkeeper.web.representations import Representations
 from grantkeeper.web.responses import Responses
+from grantkeeper.web.session import Sessions
 from grantkeeper.worker import Worker
 
 _SETTLE = 1.0
@@ -128,6 +131,11 @@ class Application:
         self._edge: Edge | None = None
         self.services: Services | None = None
 
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """What is served, once it has started."""
+        return self._edge.routes if self._edge is not None else ()
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Services]:
         """Start and stop, for those who serve the application by other means than ASGI's lifespan."""
@@ -138,16 +146,13 @@ class Application:
         finally:
             await self._stop()
 
-    async def __call__(self, scope: Mapping[str, object], receive: Callable[..., Awaitable[dict[str, object]]],
-                       send: Callable[..., Awaitable[None]]) -> None:  # fmt: skip
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif self._edge is not None:
             await self._edge(scope, receive, send)
 
-    async def _lifespan(
-        self, receive: Callable[..., Awaitable[dict[str, object]]], send: Callable[..., Awaitable[None]]
-    ) -> None:
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
@@ -164,7 +169,7 @@ class Application:
 
     async def _start(self) -> None:
         services = self.services = await self._opened.__aenter__()
-        html = Html(self._settings.public_url, self._settings.secure, self._settings.redirect_origins)
+        html = Html(self._settings.secure)
         self._edge = Edge(routes(services, html), Responses(html), self._clock, self._mounts)
         self._loops.append(asyncio.create_task(self._settle(services)))
         if self._settings.worker == "in-process":
@@ -186,7 +191,7 @@ class Application:
             try:
                 await services.access.settle()
             except GrantkeeperError as error:
-                logs.event("access.not_settled", level=30, reason=error.message)
+                logs.event("access.not_settled", level=logs.WARNING, reason=error.message)
 
 
 def routes(services: Services, html: Html) -> list[Route]:
@@ -201,14 +206,10 @@ def routes(services: Services, html: Html) -> list[Route]:
         representations,
         services.clock,
     ).routes()
+    sessions = Sessions(html, services.sign_in, services.people)
     pages = Pages(
-        html,
-        services.sign_in,
-        services.people,
-        services.connections,
-        services.authorizations,
-        services.clients,
-        services.clock,
+        html, sessions, services.connections, services.clients, services.clock, services.settings.timezone
     ).routes()
+    browser = Browser(html, sessions, services.connections, services.authorizations).routes()
     public = Public(html, services.clients, services.database, api, services.settings.public_url).routes()
-    return [*api, *pages, *public]
+    return [*api, *sessions.routes(), *pages, *browser, *public]

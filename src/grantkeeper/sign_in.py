@@ -62,6 +62,8 @@ class SignIn:
         stored = found[1] if found else await asyncio.to_thread(_nobody)
         if not await asyncio.to_thread(_matches, stored, password[: LONGEST_PASSWORD + 1]) or found is None:
             return None
+        # A right password is no attempt: who mints many tokens is not locked out.
+        await self._people.add_uses(subject, window, -1)
         if _hasher.check_needs_rehash(stored):
             await self._people.set_password(found[0].uuid, await asyncio.to_thread(_hasher.hash, password))
         return found[0]

@@ -22,7 +22,7 @@ from tests.support.world import CLIENT_ID, CLIENT_SECRET, World
 class Installation:
     """Commands on one data directory, run inside this process.
 
-    Of the environment of whoever runs the tests no setting reaches them; `environment` holds the `GRANTKEEPER_` variables that they see.
+    Of the settings in the environment of whoever runs the tests they see nothing, but what `environment` holds.
     """
 
     def __init__(self, directory: Path, **environment: str) -> None:
@@ -30,14 +30,14 @@ class Installation:
         self.environment = environment
 
     def run(self, *arguments: str, typed: str | None = None, code: int = 0) -> Result:
-        """A command's answer, `typed` on its standard input; AssertionError where its exit code is not `code`."""
+        """A command's answer, `typed` on its standard input; AssertionError where it ends in another code."""
         theirs = {name: None for name in os.environ if name.startswith("GRANTKEEPER_")}
         ours = {f"GRANTKEEPER_{name}": value for name, value in self.environment.items()}
         home = {"HOME": str(self.directory), "XDG_DATA_HOME": None}
         with _own_logging():
             result = CliRunner().invoke(
                 grantkeeper,
-                ["--debug", "--data-dir", str(self.directory), *arguments],
+                ["--data-dir", str(self.directory), *arguments],
                 prog_name="grantkeeper",
                 input=typed,
                 env={**theirs, **home, **ours},

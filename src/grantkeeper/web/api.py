@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -11,19 +11,20 @@ import msgspec
 
 from grantkeeper.access import TOKEN_LIFETIME, Access, Caller
 from grantkeeper.clients import Clients
-from grantkeeper.clock import SECOND, Clock, Instant
+from grantkeeper.clock import Clock, Instant
 from grantkeeper.connections import Connections
 from grantkeeper.errors import InvalidValue
-from grantkeeper.model import Connection, Scope
+from grantkeeper.model import Connection, Scope, Status
 from grantkeeper.sign_in import SignIn
 from grantkeeper.storage.people import PeopleStore
 from grantkeeper.web import representations as wire
-from grantkeeper.web.edge import Documentation, Route
+from grantkeeper.web.edge import Documentation, Parameter, Route
 from grantkeeper.web.http import Header, Reply, Request
 from grantkeeper.web.index_query import (
     FILTERS,
     INCLUDES,
     LARGEST_PAGE,
+    LONGEST_FILTER,
     SORTS,
     IndexQuery,
     next_cursor,
@@ -35,6 +36,7 @@ from grantkeeper.web.index_query import (
 DEFAULT_MIN_TTL = 60
 LONGEST_MIN_TTL = 86_400
 
+_EPOCH = datetime.fromtimestamp(0, UTC)
 _JSON: Header = (b"content-type", b"application/json")
 _NO_STORE: Header = (b"cache-control", b"no-store")
 _encode = msgspec.json.Encoder().encode
@@ -116,7 +118,8 @@ class Api:
     async def get_token(self, request: Request, caller: Caller) -> Reply:
         """A usable access token."""
         min_ttl = parse_whole_number(request.query, "min_ttl", DEFAULT_MIN_TTL, 0, LONGEST_MIN_TTL)
-        connection, tokens = await self._connections.token(caller, request.parameters["uuid"], min_ttl)
+        # Who asks for no time at all means one that is still good, and none that expires this very moment is.
+        connection, tokens = await self._connections.token(caller, request.parameters["uuid"], max(1, min_ttl))
         return _json(
             wire.TokenBody(
                 tokens.access_token,
@@ -163,15 +166,15 @@ class Api:
     def _route(self, method: str, path: str, call: Call, scope: Scope, documentation: Documentation) -> Route:
         async def endpoint(request: Request) -> Reply:
             header = request.header
-            account = header(b"x-account-uuid") or header(b"x-plannr-account-uuid")
-            caller = await self._access.authenticate(header(b"authorization"), account)
+            caller = await self._access.authenticate(header(b"authorization"))
             request.account_uuid = caller.account
-            limit = self._access.count(caller)
-            request.rate_limit = limit
+            request.rate_limit = self._access.count(caller)
+            request.rate_limit.require()
             caller.require(scope)
-            reply = await call(request, caller)
-            reply.headers.extend(rate_headers(limit.limit, limit.remaining))
-            return reply
+            if account := header(b"x-account-uuid") or header(b"x-plannr-account-uuid"):
+                caller = await self._access.in_account(caller, account)
+                request.account_uuid = caller.account
+            return await call(request, caller)
 
         return Route(
             method=method,
@@ -208,9 +211,11 @@ class Api:
             return now + TOKEN_LIFETIME
         try:
             moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-            if moment is not None and moment.tzinfo is not None and (at := int(moment.timestamp() * SECOND)) > now:
-                return at
-        except (ValueError, OverflowError):
+            if moment is not None and moment.tzinfo is not None:
+                at = (moment.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)
+                if at > now:
+                    return at
+        except (ValueError, OverflowError):  # no time, or one beyond the calendar
             pass
         errors["expires_at"] = ["expires_at must be an ISO 8601 time with an offset, in the future."]
         return now
@@ -225,11 +230,6 @@ class _NewToken(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"_NewToken({self.name!r})"
-
-
-def rate_headers(limit: int, remaining: int) -> list[Header]:
-    """Where the caller stands in this minute."""
-    return [(b"x-ratelimit-limit", b"%d" % limit), (b"x-ratelimit-remaining", b"%d" % remaining)]
 
 
 def _scopes(value: object, caller: Caller, errors: dict[str, list[str]]) -> frozenset[Scope]:
@@ -250,16 +250,35 @@ def _json(body: object, status: int = 200) -> Reply:
     return Reply(status, _encode(body), [_JSON, _NO_STORE])
 
 
-_INCLUDE = {"include": f"Extra keys, separated by commas: {', '.join(INCLUDES)}."}
+_INCLUDE = {"include": Parameter("Extra keys.", {"type": "array", "items": {"type": "string", "enum": list(INCLUDES)}})}
+_FILTER_SCHEMAS: dict[str, dict[str, Any]] = {
+    "uuid": {"type": "string", "format": "uuid"},
+    "status": {"type": "string", "enum": list(Status)},
+}
+_FILTERS = {
+    f"filter[{name}]": Parameter(
+        "Only connections whose label contains this, in capitals or not."
+        if name == "label"
+        else f"Only connections of that {name}.",
+        _FILTER_SCHEMAS.get(name, {"type": "string", "maxLength": LONGEST_FILTER}),
+    )
+    for name in FILTERS
+}
 _LIST = Documentation(
     summary="List connections",
     description="The account's connections, oldest first. `links` and `meta` appear when there is more, "
     "or when `per_page` was given.",
     query={
-        "per_page": f"Rows in one answer, 1 to {LARGEST_PAGE}.",
-        "cursor": "Where to go on, from `meta.next_cursor`.",
-        "sort": f"{', '.join(SORTS)}; `-` before it for descending order.",
-        **{f"filter[{name}]": f"Only connections of that {name}." for name in FILTERS},
+        "per_page": Parameter(
+            "Rows in one answer.",
+            {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE, "default": LARGEST_PAGE},
+        ),
+        "cursor": Parameter("Where to go on, from `meta.next_cursor`."),
+        "sort": Parameter(
+            "The order of the rows; `-` stands for descending.",
+            {"type": "string", "enum": [*SORTS, *(f"-{name}" for name in SORTS)], "default": SORTS[0]},
+        ),
+        **_FILTERS,
         **_INCLUDE,
     },
     answers={200: wire.ConnectionList, 422: wire.ErrorBody},
@@ -290,14 +309,20 @@ _DELETE = Documentation(
 _TOKEN = Documentation(
     summary="Read an access token",
     description="Refreshed first when fewer than `min_ttl` seconds are left.",
-    query={"min_ttl": f"Seconds the token must still be good for, 0 to {LONGEST_MIN_TTL}; {DEFAULT_MIN_TTL} by default."},
+    query={
+        "min_ttl": Parameter(
+            "Seconds the token must still be good for, where the provider's tokens live that long.",
+            {"type": "integer", "minimum": 0, "maximum": LONGEST_MIN_TTL, "default": DEFAULT_MIN_TTL},
+        )
+    },
     answers={200: wire.TokenBody, 404: wire.ErrorBody, 409: wire.ReauthorizationBody, 422: wire.ErrorBody},
 )
 _PROVIDERS = Documentation(summary="List providers that can be connected", answers={200: wire.ProviderList})
 _LOGINS = Documentation(summary="List your logins", answers={200: wire.LoginList})
 _CREATE_TOKEN = Documentation(
     summary="Create a personal access token",
-    description="The token is shown once. It can do no more than the token that asks for it.",
+    description="The token is shown once. It is for one of your accounts, and has no scope that the token asking "
+    "for it lacks.",
     body=wire.NewToken,
     answers={201: wire.CreatedToken, 400: wire.ErrorBody, 415: wire.ErrorBody, 422: wire.ErrorBody},
 )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import secrets
-from collections.abc import Sequence
+import string
+from importlib.resources import files
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 
@@ -15,12 +18,13 @@ from grantkeeper.errors import AuthorizationFailed, CallerError, Forbidden, Gran
 from grantkeeper.web.http import Header, Reply, Request
 
 _BROWSER_AGE = 30 * 86_400
+_LOCATION = "".join(sorted(set(string.printable) - set(string.whitespace)))
 
 
 class Html:
     """Renders templates. `secure`: browsers reach us by https, so cookies demand it and get `__Host-` names."""
 
-    def __init__(self, public_url: str, secure: bool, redirect_origins: Sequence[str]) -> None:
+    def __init__(self, secure: bool) -> None:
         self._secure = secure
         self._session_cookie = "__Host-gk_session" if secure else "gk_session"
         self._browser_cookie = "__Host-gk_browser" if secure else "gk_browser"
@@ -31,15 +35,15 @@ class Html:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.globals["public_url"] = public_url
-        self._headers = _security_headers(secure, redirect_origins)
+        self._templates.globals["static"] = _static_url
+        self._headers = _security_headers(secure)
 
     def page(self, template: str, request: Request, status: int = 200, **context: Any) -> Reply:
         """A page. The template gets `csrf` for its forms; a browser without our cookie gets one."""
         browser = self.browser(request)
         fresh = browser or secrets.token_urlsafe(32)
-        context.setdefault("login", None)
-        text = self._templates.get_template(template).render(csrf=_csrf(fresh), request_id=request.id, **context)
+        always = {"csrf": _csrf(fresh), "request_id": request.id, "status": status, "here": request.path}
+        text = self._templates.get_template(template).render({"login": None, "logins": [], **always, **context})
         reply = Reply(status, text.encode(), [(b"content-type", b"text/html; charset=utf-8"), *self._headers])
         if browser is None:
             reply.headers.append(self.browser_header(fresh))
@@ -47,7 +51,19 @@ class Html:
 
     def redirect(self, location: str, *headers: Header) -> Reply:
         """303 See Other: the next request is a GET, whatever this one was."""
-        return Reply(303, b"", [(b"location", location.encode("ascii", "ignore")), *self._headers, *headers])
+        # What a header cannot hold is encoded, never dropped: "/é/evil.example" must not become "//evil.example".
+        target = quote(location, safe=_LOCATION).encode("ascii")
+        return Reply(303, b"", [(b"location", target), *self._headers, *headers])
+
+    def onward(self, request: Request, location: str, *headers: Header) -> Reply:
+        """After a form, a page that goes on by itself to where our own pages end.
+
+        Chromium holds every redirect after a form to `form-action`, however far the redirects lead, and nobody
+        knows through which hosts a provider's sign-in goes.
+        """
+        reply = self.page("onward.html", request, location=location)
+        reply.headers.extend(headers)
+        return reply
 
     def error(self, error: GrantkeeperError, request: Request) -> Reply:
         """What happened, and what to do."""
@@ -64,8 +80,8 @@ class Html:
         """Something that nobody foresaw; the request id leads the operator to the log."""
         message = "This is our fault, not yours, and nothing was changed that you cannot see. Try again; if it "
         message += f"happens again, tell the person who runs this service the number {request.id}."
-        return self.page("problem.html", request, 500, title="Something went wrong here", message=message,
-                         retry_url="/", handle=None)  # fmt: skip
+        title = "Something went wrong here"
+        return self.page("problem.html", request, 500, title=title, message=message, retry_url="/", handle=None)
 
     def session(self, request: Request) -> str | None:
         """The session token that the browser sent."""
@@ -101,11 +117,16 @@ def _csrf(browser: str) -> str:
     return hashlib.sha256(f"csrf:{browser}".encode()).hexdigest()
 
 
-def _security_headers(secure: bool, redirect_origins: Sequence[str]) -> list[Header]:
-    # Chromium holds the redirect after a form to form-action too: a kept grant may lead back to the caller.
-    forms = " ".join(("'self'", *redirect_origins))
+@functools.cache
+def _static_url(name: str) -> str:
+    """The address of a static file; it changes with what is in it, so that no browser keeps an old one."""
+    content = files("grantkeeper.web").joinpath("static", name).read_bytes()
+    return f"/static/{name}?v={hashlib.sha256(content).hexdigest()[:12]}"
+
+
+def _security_headers(secure: bool) -> list[Header]:
     policy = (
-        f"default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; form-action {forms}; "
+        "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; form-action 'self'; "
         "frame-ancestors 'none'; base-uri 'none'"
     )
     headers: list[Header] = [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -14,8 +15,11 @@ from grantkeeper.errors import InvalidValue, MalformedRequest, UnsupportedMediaT
 LARGEST_BODY = 64 * 1024
 """Bytes of a request body; nothing that this service reads comes near it."""
 
+BODY_PATIENCE = 30
+"""Seconds for which a body is waited for."""
+
 Scope = Mapping[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
@@ -34,7 +38,18 @@ class Reply(msgspec.Struct):
 class Request:
     """One request. Its `repr` shows method and path, never the query, a header or the body."""
 
-    __slots__ = ("_headers", "_query", "_receive", "account_uuid", "id", "method", "parameters", "path", "rate_limit", "scope")
+    __slots__ = (
+        "_headers",
+        "_query",
+        "_receive",
+        "account_uuid",
+        "id",
+        "method",
+        "parameters",
+        "path",
+        "rate_limit",
+        "scope",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, request_id: str) -> None:
         self.scope = scope
@@ -62,7 +77,7 @@ class Request:
     def query(self) -> list[tuple[str, str]]:
         """Every query parameter, in order, repeated ones too."""
         if self._query is None:
-            text = self.scope["query_string"].decode("latin-1")
+            text = self.scope["query_string"].decode("utf-8", "replace")
             try:
                 self._query = parse_qsl(text, keep_blank_values=True, max_num_fields=100) if text else []
             except ValueError:
@@ -78,7 +93,14 @@ class Request:
         return None
 
     async def body(self) -> bytes:
-        """The whole body, or MalformedRequest where it is too large."""
+        """The whole body, or MalformedRequest where it is too large or does not come in time."""
+        try:
+            async with asyncio.timeout(BODY_PATIENCE):
+                return await self._body()
+        except TimeoutError:
+            raise MalformedRequest(f"The body did not arrive within {BODY_PATIENCE} seconds.") from None
+
+    async def _body(self) -> bytes:
         parts = bytearray()
         while True:
             message = await self._receive()

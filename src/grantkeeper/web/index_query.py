@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import uuid as uuids
 from collections.abc import Sequence
+from typing import Annotated
 
 import msgspec
 
@@ -16,6 +17,14 @@ LARGEST_PAGE = 500
 SORTS = ("created_at", "updated_at", "label")
 FILTERS = ("uuid", "provider", "status", "label")
 INCLUDES = ("status", "scopes", "identity", "health")
+LONGEST_FILTER = 255
+"""Characters; no label, provider or status is longer."""
+
+# A cursor is in its caller's hands: nothing that a database cannot hold comes back in one.
+_decode_label_cursor = msgspec.json.Decoder(tuple[str, bool, str, str]).decode
+_decode_instant_cursor = msgspec.json.Decoder(
+    tuple[str, bool, Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)], str]
+).decode
 
 
 class IndexQuery(msgspec.Struct, frozen=True):
@@ -51,16 +60,14 @@ def parse_include(query: Sequence[tuple[str, str]]) -> frozenset[str]:
     return include
 
 
-def parse_whole_number(
-    query: Sequence[tuple[str, str]], name: str, default: int, least: int, most: int
-) -> int:
+def parse_whole_number(query: Sequence[tuple[str, str]], name: str, default: int, least: int, most: int) -> int:
     """A whole number from `least` to `most`, or InvalidValue."""
-    for key, value in query:
-        if key == name:
-            if value.isascii() and value.isdigit() and len(value) < 10 and least <= int(value) <= most:
-                return int(value)
-            raise InvalidValue({name: [f"{name} must be a whole number from {least} to {most}."]})
-    return default
+    value = dict(query).get(name)
+    if value is None:
+        return default
+    if value.isascii() and value.isdigit() and len(value) < 10 and least <= int(value) <= most:
+        return int(value)
+    raise InvalidValue({name: [f"{name} must be a whole number from {least} to {most}."]})
 
 
 def next_cursor(page: Page, last: Connection) -> str:
@@ -99,6 +106,8 @@ def _filters(given: dict[str, str], errors: dict[str, list[str]]) -> dict[str, s
             errors[key] = [f"The status must be one of {', '.join(Status)}."]
         elif name == "uuid" and not _is_uuid(value):
             errors[key] = ["The UUID is malformed."]
+        elif len(value) > LONGEST_FILTER:
+            errors[key] = [f"The value must not be longer than {LONGEST_FILTER} characters."]
         elif "\0" in value:
             errors[key] = ["The value must not contain control characters."]
         else:
@@ -121,9 +130,9 @@ def _cursor(
     try:
         text = given["cursor"]
         decoded = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        made_for, was_descending, value, uuid = msgspec.json.decode(decoded, type=tuple[str, bool, int | str, str])
-        kind = str if sort == "label" else int
-        if (made_for, was_descending) == (sort, descending) and isinstance(value, kind) and "\0" not in f"{value}{uuid}":
+        decode = _decode_label_cursor if sort == "label" else _decode_instant_cursor
+        made_for, was_descending, value, uuid = decode(decoded)
+        if (made_for, was_descending) == (sort, descending) and "\0" not in f"{value}" and _is_uuid(uuid):
             return value, uuid
     except (ValueError, msgspec.DecodeError):
         pass

@@ -26,8 +26,19 @@ _STATUS = {
     429: "Past the rate limit; try again after `Retry-After` seconds.",
     503: "Cannot be answered now; try again after `Retry-After` seconds.",
 }
-# Every call may answer these, whatever else it answers.
-_ALWAYS: dict[int, Any] = {401: ErrorBody, 403: ErrorBody, 405: ErrorBody, 422: ErrorBody, 429: ErrorBody, 503: ErrorBody}
+# Every call may answer these, whatever else it answers: 400 where the query has no end, 404 where the account
+# header names none of the caller's, 422 where it is missing.
+_ALWAYS: dict[int, Any] = {status: ErrorBody for status in (400, 401, 403, 404, 405, 422, 429, 503)}
+_HEADERS = {
+    "Allow": ("The methods of this path.", {"type": "string"}),
+    "Retry-After": ("Seconds to wait.", {"type": "integer"}),
+    "WWW-Authenticate": ("`Bearer`.", {"type": "string"}),
+    "X-RateLimit-Limit": ("Requests a minute for this user.", {"type": "integer"}),
+    "X-RateLimit-Remaining": ("Requests left in this minute.", {"type": "integer"}),
+}
+_PATH_SCHEMAS = {"uuid": {"type": "string", "format": "uuid"}}
+_RATE = ["X-RateLimit-Limit", "X-RateLimit-Remaining"]
+_HEADERS_OF = {401: ["WWW-Authenticate"], 405: ["Allow"], 429: ["Retry-After", *_RATE], 503: ["Retry-After", *_RATE]}
 _ACCOUNT = {
     "name": "X-Account-UUID",
     "in": "header",
@@ -75,11 +86,12 @@ def describe(routes: Sequence[Route], public_url: str) -> dict[str, Any]:
 def _operation(route: Route, documentation: Documentation, references: dict[Any, Any]) -> dict[str, Any]:
     path_parameters = [segment[1:-1] for segment in route.path.split("/") if segment.startswith("{")]
     parameters: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in path_parameters
+        {"name": name, "in": "path", "required": True, "schema": _PATH_SCHEMAS.get(name, {"type": "string"})}
+        for name in path_parameters
     ]
     parameters += [
-        {"name": name, "in": "query", "required": False, "description": text, "schema": {"type": "string"}}
-        for name, text in documentation.query.items()
+        {"name": name, "in": "query", "description": told.description, "schema": told.schema, "explode": False}
+        for name, told in documentation.query.items()
     ]
     answers = {**_ALWAYS, **documentation.answers} if route.access == "token" else dict(documentation.answers)
     operation: dict[str, Any] = {
@@ -93,6 +105,7 @@ def _operation(route: Route, documentation: Documentation, references: dict[Any,
         operation["security"] = []
     if documentation.body is not None:
         operation["requestBody"] = {
+            "required": any(field.required for field in msgspec.structs.fields(documentation.body)),
             "content": {"application/json": {"schema": references[documentation.body]}},
         }
     return operation
@@ -109,17 +122,11 @@ def _operation_id(route: Route) -> str:
 
 
 def _response(status: int, kind: Any, references: dict[Any, Any]) -> dict[str, Any]:
-    response: dict[str, Any] = {"description": _STATUS[status]}
+    headers = {name: _HEADERS[name] for name in _HEADERS_OF.get(status, _RATE)}
+    response: dict[str, Any] = {
+        "description": _STATUS[status],
+        "headers": {name: {"description": text, "schema": schema} for name, (text, schema) in headers.items()},
+    }
     if kind is not None:
         response["content"] = {"application/json": {"schema": references[kind]}}
-    if status in (429, 503):
-        response["headers"] = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
-    if status < 300:
-        response["headers"] = {
-            name: {"description": text, "schema": {"type": "integer"}}
-            for name, text in (
-                ("X-RateLimit-Limit", "Requests a minute for this user."),
-                ("X-RateLimit-Remaining", "Requests left in this minute."),
-            )
-        }
     return response

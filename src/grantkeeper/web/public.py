@@ -12,6 +12,7 @@ from grantkeeper.catalogue.logo import banner_svg
 from grantkeeper.clients import Clients
 from grantkeeper.errors import NotFound
 from grantkeeper.storage.database import Database
+from grantkeeper.web.api_reference import read_document
 from grantkeeper.web.edge import Route
 from grantkeeper.web.html import Html
 from grantkeeper.web.http import Reply, Request
@@ -24,9 +25,7 @@ _DAY = b"public, max-age=86400"
 class Public:
     """Routes that anyone may call; none of them says anything about an account."""
 
-    def __init__(
-        self, html: Html, clients: Clients, database: Database, api: Sequence[Route], public_url: str
-    ) -> None:
+    def __init__(self, html: Html, clients: Clients, database: Database, api: Sequence[Route], public_url: str) -> None:
         self._html = html
         self._clients = clients
         self._database = database
@@ -63,7 +62,7 @@ class Public:
 
     async def documentation(self, request: Request) -> Reply:
         """The API description, for people."""
-        return self._html.page("api.html", request, document=describe(self._api, self._public_url))
+        return self._html.page("api.html", request, api=read_document(describe(self._api, self._public_url)))
 
     async def logo(self, request: Request) -> Reply:
         """A provider's banner."""
@@ -90,7 +89,12 @@ class Public:
 def _cached(request: Request, body: bytes, media_type: bytes) -> Reply:
     """A day in caches, and no body where the browser has it already."""
     tag = b'"%s"' % hashlib.sha256(body).hexdigest()[:16].encode()
-    headers = [(b"content-type", media_type), (b"cache-control", _DAY), (b"etag", tag), (b"x-content-type-options", b"nosniff")]
+    headers = [
+        (b"content-type", media_type),
+        (b"cache-control", _DAY),
+        (b"etag", tag),
+        (b"x-content-type-options", b"nosniff"),
+    ]
     if request.header(b"if-none-match") == tag.decode():
         return Reply(304, b"", headers)
     # An SVG opened by itself could hold scripts: ours holds none, and may run none.

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from grantkeeper.clock import SECOND, Instant
-from grantkeeper.model import Connection, Login
+from grantkeeper.model import Connection, Login, MustAct, Scope, Status
 
 _UTC_EXAMPLE = "2026-01-16T17:10:23.951021Z"
 _ZONE_EXAMPLE = "2026-01-16T13:10:23+00:00"
@@ -26,11 +26,14 @@ ZonedTime = Annotated[
 ]
 UtcTime = Annotated[
     str,
-    Meta(
-        description="UTC with six decimals.", examples=[_UTC_EXAMPLE], extra_json_schema={"format": "date-time"}
-    ),
+    Meta(description="UTC with six decimals.", examples=[_UTC_EXAMPLE], extra_json_schema={"format": "date-time"}),
 ]
 Url = Annotated[str, Meta(extra_json_schema={"format": "uri"})]
+StatusWord = Annotated[str, Meta(extra_json_schema={"enum": list(Status)})]
+ScopeWord = Annotated[str, Meta(extra_json_schema={"enum": list(Scope)})]
+MustActWord = Annotated[
+    str, Meta(description="Who must act before it works again.", extra_json_schema={"enum": list(MustAct)})
+]
 
 
 class Provider(msgspec.Struct, frozen=True):
@@ -57,11 +60,11 @@ class Health(msgspec.Struct, frozen=True):
 
     generation: Annotated[int, Meta(description="Token sets stored so far.")]
     refreshable: Annotated[bool, Meta(description="Whether the provider gave a refresh token.")]
-    refreshed_at: str | None
-    next_refresh_at: str | None
+    refreshed_at: UtcTime | None
+    next_refresh_at: UtcTime | None
     failures: Annotated[int, Meta(description="Attempts that failed since the last good one.")]
     failure: str | None
-    must_act: Annotated[str, Meta(description="Who must act: nobody, user or operator.")]
+    must_act: MustActWord
 
 
 class ConnectionBody(msgspec.Struct, frozen=True):
@@ -81,7 +84,7 @@ class ConnectionBody(msgspec.Struct, frozen=True):
             extra_json_schema={"format": "uri"},
         ),
     ]
-    status: str | UnsetType = UNSET
+    status: StatusWord | UnsetType = UNSET
     scopes: list[str] | UnsetType = UNSET
     identity: Identity | UnsetType = UNSET
     health: Health | UnsetType = UNSET
@@ -159,16 +162,24 @@ class LoginList(msgspec.Struct, frozen=True):
     data: list[LoginBody]
 
 
+NewTokenScopes = Annotated[list[ScopeWord], Meta(description="By default those of the token that asks.", min_length=1)]
+NewTokenExpiry = Annotated[
+    str,
+    Meta(
+        description="ISO 8601 with an offset; by default a year from now.",
+        extra_json_schema={"format": "date-time"},
+    ),
+]
+
+
 class NewToken(msgspec.Struct, frozen=True):
     """What a personal access token is made from."""
 
     name: str
     password: str
     account_uuid: Uuid
-    scopes: list[str] | UnsetType = UNSET
-    expires_at: Annotated[str, Meta(description="ISO 8601 with an offset; a year from now by default.")] | UnsetType = (
-        UNSET
-    )
+    scopes: NewTokenScopes | None = None
+    expires_at: NewTokenExpiry | None = None
 
 
 class CreatedToken(msgspec.Struct, frozen=True):
@@ -178,7 +189,7 @@ class CreatedToken(msgspec.Struct, frozen=True):
     name: str
     token: str
     account_uuid: Uuid
-    scopes: list[str]
+    scopes: list[ScopeWord]
     created_at: ZonedTime
     expires_at: UtcTime | None
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from grantkeeper.errors import CallerError, GrantkeeperError, StorageUnavailable, Unavailable
-from grantkeeper.web.api import rate_headers
 from grantkeeper.web.edge import Kind
 from grantkeeper.web.html import Html
 from grantkeeper.web.http import Header, Reply, Request
@@ -26,10 +25,7 @@ class Responses:
         if kind == "page":
             return self._html.error(error, request)
         status, body, headers = api_error(error)
-        reply = Reply(status, msgspec.json.encode(body), [_JSON, _NO_STORE, *headers])
-        if request.rate_limit is not None:
-            reply.headers.extend(rate_headers(request.rate_limit.limit, request.rate_limit.remaining))
-        return reply
+        return Reply(status, msgspec.json.encode(body), [_JSON, _NO_STORE, *headers])
 
     def crash(self, request: Request, kind: Kind) -> Reply:
         """The answer for an error that nobody foresaw; the request id leads the operator to the log."""
