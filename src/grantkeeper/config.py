@@ -10,13 +10,22 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 
 from grantkeeper.errors import ConfigError
 
@@ -38,15 +47,24 @@ def _words(value: object) -> object:
 Words = Annotated[list[str], BeforeValidator(_words)]
 
 
-def _secure_url(value: str) -> str:
+def _secure_url(value: str) -> SplitResult:
     parts = urlsplit(value)
+    if not value.isprintable() or " " in value:
+        raise ValueError("must not contain spaces or control characters")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be an absolute http(s) URL, such as https://connections.example.com")
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
         raise ValueError("must be https; plain http is accepted for this machine (127.0.0.1, localhost) only")
-    if parts.username or parts.password or parts.fragment:
+    if "@" in parts.netloc or parts.fragment:
         raise ValueError("must not carry a user, a password or a fragment")
-    return value.rstrip("/")
+    with suppress(ValueError):
+        if parts.port != 0:
+            return parts
+    raise ValueError("must have a port from 1 to 65535, or none")
+
+
+def _origin(parts: SplitResult) -> str:
+    return f"{parts.scheme}://{parts.netloc.lower()}"
 
 
 class ClientSettings(BaseModel):
@@ -70,7 +88,9 @@ class ClientSettings(BaseModel):
     @field_validator("authorization_url", "token_url", "revocation_url", "userinfo_url")
     @classmethod
     def _endpoint(cls, value: str | None) -> str | None:
-        return None if value is None else _secure_url(value)
+        if value is not None:
+            _secure_url(value)
+        return value
 
 
 class Settings(BaseModel):
@@ -103,7 +123,9 @@ class Settings(BaseModel):
         description="Origins that `redirect_to` may lead to after connecting, such as `https://app.example.com`.",
     )
     rate_limit: int = Field(500, ge=1, description="API requests a minute for each user.")
-    session_hours: int = Field(24 * 14, ge=1, description="How long a browser stays signed in, in hours.")
+    session_hours: int = Field(
+        24 * 14, ge=1, le=24 * 3660, description="How long a browser stays signed in, in hours."
+    )
     worker: Literal["in-process", "off"] = Field(
         "in-process", description="Whether the serving process also refreshes in the background."
     )
@@ -116,9 +138,6 @@ class Settings(BaseModel):
         None, description="A directory with your own provider definitions, added to the shipped ones."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level that is logged.")
-    demo_provider: bool = Field(
-        False, description="Serve the demo provider under `/demo-provider`; set by `grantkeeper demo`."
-    )
     clients: dict[str, ClientSettings] = Field(
         default_factory=dict, description="Our registrations at providers, one table each: `[clients.xero]`."
     )
@@ -126,10 +145,10 @@ class Settings(BaseModel):
     @field_validator("public_url")
     @classmethod
     def _public_url(cls, value: str) -> str:
-        url = _secure_url(value)
-        if urlsplit(url).path or urlsplit(url).query:
+        parts = _secure_url(value)
+        if parts.path.strip("/") or parts.query:
             raise ValueError("must have no path: this service wants a host name of its own")
-        return url
+        return _origin(parts)
 
     @field_validator("timezone")
     @classmethod
@@ -143,11 +162,10 @@ class Settings(BaseModel):
     @field_validator("redirect_origins")
     @classmethod
     def _origins(cls, value: list[str]) -> list[str]:
-        for origin in value:
-            parts = urlsplit(_secure_url(origin))
-            if parts.path or parts.query:
-                raise ValueError("must be origins, scheme and host without a path")
-        return [origin.rstrip("/").lower() for origin in value]
+        origins = [_secure_url(origin) for origin in value]
+        if any(parts.path.strip("/") or parts.query for parts in origins):
+            raise ValueError("must be origins, scheme and host without a path")
+        return [_origin(parts) for parts in origins]
 
     @field_validator("database_url")
     @classmethod
@@ -155,7 +173,17 @@ class Settings(BaseModel):
         url = value.get_secret_value()
         if url and not url.startswith(("sqlite:///", "postgresql://", "postgres://")):
             raise ValueError("must start with sqlite:/// or postgresql://")
+        if url in ("sqlite:///", "sqlite:///:memory:"):
+            raise ValueError("must name a file: sqlite:///PATH")
         return value
+
+    @field_validator("data_dir", "root_keyset_file", "providers_dir")
+    @classmethod
+    def _home(cls, value: Path | None) -> Path | None:
+        try:
+            return value.expanduser() if value else value
+        except RuntimeError:
+            raise ValueError("begins with ~, but there is no such home directory") from None
 
     @property
     def database(self) -> str:
@@ -181,11 +209,11 @@ def load_settings(
     Raises ConfigError with every problem found.
     """
     problems: list[str] = []
-    file = config_file or _named_file(environ)
-    merged = _read_toml(file, problems) if file else {}
-    _merge(merged, _read_environment(environ, problems))
-    _merge(merged, {key: value for key, value in (overrides or {}).items() if value is not None})
-    _read_secret_files(merged, problems)
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    file = config_file or _named_file(environ, given)
+    merged: dict[str, Any] = {}
+    for layer in (_read_toml(file, problems) if file else {}, _read_environment(environ, problems), given):
+        _merge(merged, _with_secrets_read(layer, "", problems))
     try:
         settings = Settings(**merged)
     except ValidationError as error:
@@ -195,11 +223,12 @@ def load_settings(
     return settings
 
 
-def _named_file(environ: Mapping[str, str]) -> Path | None:
+def _named_file(environ: Mapping[str, str], overrides: Mapping[str, Any]) -> Path | None:
     """The file that the environment names, or the one in the data directory if it is there."""
     if name := environ.get(f"{PREFIX}CONFIG"):
         return Path(name)
-    default = Path(environ.get(f"{PREFIX}DATA_DIR") or _default_data_dir()) / "grantkeeper.toml"
+    data_dir = overrides.get("data_dir") or environ.get(f"{PREFIX}DATA_DIR") or _default_data_dir()
+    default = Path(data_dir) / "grantkeeper.toml"
     return default if default.is_file() else None
 
 
@@ -214,7 +243,7 @@ def _read_toml(file: Path, problems: list[str]) -> dict[str, Any]:
 
 
 def _read_environment(environ: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
-    known = {*Settings.model_fields, *(f"{name}_file" for name in _SECRETS)}
+    known = _names(Settings)
     result: dict[str, Any] = {}
     for name, value in environ.items():
         if not name.startswith(PREFIX) or name == f"{PREFIX}CONFIG":
@@ -225,24 +254,42 @@ def _read_environment(environ: Mapping[str, str], problems: list[str]) -> dict[s
             continue
         if path[0] == "clients" and len(path) > 1:
             path[1] = path[1].replace("_", "-")
-        table = result
-        for step in path[:-1]:
-            table = table.setdefault(step, {})
-        table[path[-1]] = value
+        if not _enter(result, path, value):
+            problems.append(f"{name}: is set both as a value and as a table")
     return result
 
 
-def _read_secret_files(table: dict[str, Any], problems: list[str]) -> None:
-    """Replace every `SECRET_file` by what the file holds; the root keyset's is read when it is needed."""
-    for client in table.get("clients", {}).values() if isinstance(table.get("clients"), dict) else ():
-        if isinstance(client, dict):
-            _read_secret_files(client, problems)
-    for name in ("database_url", "client_secret"):
-        if path := table.pop(f"{name}_file", None):
-            try:
-                table[name] = Path(path).read_text("utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                problems.append(f"{name}_file: {path} cannot be read: {getattr(error, 'strerror', 'not UTF-8')}")
+def _enter(table: dict[str, Any], path: Sequence[str], value: str) -> bool:
+    """Set `value` in nested tables; False where a value and a table would have one name."""
+    *steps, last = path
+    for step in steps:
+        table = table.setdefault(step, {})
+        if not isinstance(table, dict):
+            return False
+    if isinstance(table.get(last), dict):
+        return False
+    table[last] = value
+    return True
+
+
+def _with_secrets_read(table: Mapping[str, Any], place: str, problems: list[str]) -> dict[str, Any]:
+    """A copy with `SECRET_file` replaced by what the file holds; the root keyset's is read when needed.
+
+    Each source is done by itself, so that the environment's secret wins over a file that the TOML file names.
+    """
+    result = dict(table)
+    secret = "client_secret" if place else "database_url"
+    if path := result.pop(f"{secret}_file", None):
+        try:
+            result[secret] = Path(path).expanduser().read_text("utf-8").strip()
+        except (OSError, ValueError, TypeError, RuntimeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not a file with UTF-8 text"
+            problems.append(f"{place}{secret}_file: {path} cannot be read: {reason}")
+    if not place and isinstance(clients := result.get("clients"), dict):
+        tables = {name: client for name, client in clients.items() if isinstance(client, dict)}
+        read = {name: _with_secrets_read(tables[name], f"clients.{name}.", problems) for name in tables}
+        result["clients"] = clients | read
+    return result
 
 
 def _merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
@@ -251,6 +298,11 @@ def _merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
             _merge(into[key], value)
         else:
             into[key] = value
+
+
+def _names(model: type[BaseModel]) -> set[str]:
+    """The names of a table's settings, and of the files that their secrets may come from."""
+    return {*model.model_fields, *(f"{name}_file" for name in _SECRETS if name in model.model_fields)}
 
 
 def _unknown(name: str, key: str, known: set[str]) -> str:
@@ -262,5 +314,5 @@ def _problem(location: tuple[int | str, ...], kind: str, message: str) -> str:
     where = ".".join(str(part) for part in location)
     if kind == "extra_forbidden":
         fields = ClientSettings if len(location) == 3 and location[0] == "clients" else Settings
-        return _unknown(where, str(location[-1]), set(fields.model_fields))
+        return _unknown(where, str(location[-1]), _names(fields))
     return f"{where}: {message.removeprefix('Value error, ')}"
