@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -35,19 +36,33 @@ def postgres_url(postgres: PostgresServer, migrated_template: str) -> Iterator[s
     postgres.drop_database(url)
 
 
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for SQLite: a file with our schema."""
+    file = tmp_path_factory.mktemp("template") / "grantkeeper.sqlite3"
+    migrate(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture
+def sqlite_url(migrated_file: Path, tmp_path: Path) -> str:
+    """A fresh SQLite database with our schema."""
+    file = tmp_path / "grantkeeper.sqlite3"
+    shutil.copy(migrated_file, file)
+    return f"sqlite:///{file}"
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest) -> str:
     """A fresh database on either engine: the test runs on both."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'grantkeeper.sqlite3'}"
-    url: str = request.getfixturevalue("postgres_url")
+    url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
     return url
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def world(tmp_path: Path, sqlite_url: str) -> AsyncIterator[World]:
     """The product on SQLite with a clock that stands still."""
-    async with open_world(tmp_path, f"sqlite:///{tmp_path / 'grantkeeper.sqlite3'}") as world:
+    async with open_world(tmp_path, sqlite_url) as world:
         yield world
 
 

@@ -296,9 +296,7 @@ def test_minimal_definition_has_the_standards_defaults(definition: Callable[...,
         ),
     ],
 )
-def test_mistake_is_named_with_file_and_key(
-    definition: Callable[..., Path], old: str, new: str, message: str
-) -> None:
+def test_mistake_is_named_with_file_and_key(definition: Callable[..., Path], old: str, new: str, message: str) -> None:
     """Each mistake gives a message that says where it is and what must stand there."""
     assert f"acme.toml: {message}" in problems(definition((old, new)))
 
@@ -397,9 +395,7 @@ def test_missing_directory_is_a_problem(tmp_path: Path) -> None:
     """A wrong providers_dir is said, not ignored."""
     with pytest.raises(ConfigError) as caught:
         load_catalogue(tmp_path / "nowhere")
-    assert caught.value.problems == [
-        f"providers_dir: {tmp_path / 'nowhere'} cannot be read: No such file or directory"
-    ]
+    assert caught.value.problems == [f"providers_dir: {tmp_path / 'nowhere'} cannot be read: No such file or directory"]
 
 
 # Endpoints
@@ -563,9 +559,9 @@ def test_label_is_escaped() -> None:
 
 
 @given(
-    st.text(
-        st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Cn", "Co")), min_size=1, max_size=40
-    ).filter(str.strip)
+    st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Cn", "Co")), min_size=1, max_size=40).filter(
+        str.strip
+    )
 )
 def test_any_label_makes_well_formed_xml(label: str) -> None:
     """Whatever the schema accepts as a label can be drawn."""

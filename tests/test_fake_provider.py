@@ -364,9 +364,7 @@ class TestRefresh:
     async def test_of_another_client(self, provider: ProviderClient) -> None:
         """A refresh token is good only for the client it was given to, and survives the attempt."""
         tokens = await provider.tokens()
-        stolen = await provider.refresh(
-            tokens["refresh_token"], client_id="other", client_secret="other-secret"
-        )
+        stolen = await provider.refresh(tokens["refresh_token"], client_id="other", client_secret="other-secret")
         assert refused(stolen) == (400, "invalid_grant")
         good(await provider.refresh(tokens["refresh_token"]))
 
@@ -414,9 +412,7 @@ class TestRevocation:
         assert refused(await self.revoke(provider, "")) == (400, "invalid_request")
         wrong = await self.revoke(provider, "x", client_secret="wrong")
         assert refused(wrong) == (401, "invalid_client")
-        foreign = await self.revoke(
-            provider, tokens["refresh_token"], client_id="other", client_secret="other-secret"
-        )
+        foreign = await self.revoke(provider, tokens["refresh_token"], client_id="other", client_secret="other-secret")
         assert refused(foreign) == (400, "invalid_grant")
         good(await provider.refresh(tokens["refresh_token"]))
 
@@ -440,9 +436,7 @@ class TestMetadata:
         assert metadata["token_endpoint"] == f"{provider.fake.issuer}/token"
         assert metadata["authorization_response_iss_parameter_supported"] is True
 
-    @pytest.mark.parametrize(
-        ("root_path", "strip"), [("/demo-provider", True), ("/demo-provider", False), ("", True)]
-    )
+    @pytest.mark.parametrize(("root_path", "strip"), [("/demo-provider", True), ("/demo-provider", False), ("", True)])
     async def test_mounted(self, root_path: str, strip: bool) -> None:
         """It finds its endpoints whether the server takes the prefix off the path or not."""
         fake = FakeProvider("http://demo.example/demo-provider", [CLIENT], FakeClock())

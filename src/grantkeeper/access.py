@@ -105,12 +105,14 @@ class Access:
     async def authenticate(self, authorization: str | None) -> Caller:
         """The caller of an API request by its `Authorization` header (RFC 6750 §2.1), or Unauthenticated."""
         scheme, _, token = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not well_formed(token):
+        if scheme.lower() != "bearer":
             raise Unauthenticated
         token_hash = hash_token(token)
         now = self._clock.now()
         trusted = self._trusted.get(token_hash)
         if trusted is None or trusted[0] < self._clock.monotonic():
+            if not well_formed(token):
+                raise Unauthenticated
             trusted = await self._look_up(token_hash, now)
         _, found, caller = trusted
         if found.expires_at is not None and found.expires_at <= now:

@@ -20,6 +20,7 @@ class Clients:
     def __init__(self, catalogue: Catalogue, settings: Mapping[str, ClientSettings], public_url: str) -> None:
         self.catalogue = catalogue
         self._public_url = public_url
+        self._labels = {provider.name: provider.label for provider in catalogue.values()}
         self._clients: dict[str, Client] = {}
         self._problems: dict[str, list[str]] = {}
         for name, given in settings.items():
@@ -36,7 +37,9 @@ class Clients:
         """The client a grant was given to, or ClientRejected: a grant is never used with another client."""
         client = self._clients.get(name)
         if client is None:
-            raise ClientRejected(f"the provider {name} is no longer set up here; restore clients.{name} in the settings")
+            raise ClientRejected(
+                f"the provider {name} is no longer set up here; restore clients.{name} in the settings"
+            )
         if client.client_id != client_id:
             raise ClientRejected(
                 f"the grant belongs to another client than clients.{name}.client_id; restore the client it was given to"
@@ -53,8 +56,7 @@ class Clients:
 
     def label(self, name: str) -> str:
         """What people call a provider, also one that is no longer known."""
-        provider = self.catalogue.get(name)
-        return provider.label if provider else name
+        return self._labels.get(name, name)
 
     def problems(self, name: str) -> list[str]:
         """Why a provider is not offered, and what to do; empty: it is."""
@@ -95,9 +97,7 @@ def _supplied(given: ClientSettings) -> dict[str, str | None]:
 
 def _client(provider: Provider, given: ClientSettings, redirect_uri: str) -> Client:
     client_id = given.client_id or ""
-    endpoints = resolve_endpoints(
-        provider, client_id=client_id, parameters=given.parameters, supplied=_supplied(given)
-    )
+    endpoints = resolve_endpoints(provider, client_id=client_id, parameters=given.parameters, supplied=_supplied(given))
     supplied_revocation = given.revocation_url is not None and provider.revocation.style == "none"
     identity = provider.identity
     return Client(
@@ -112,6 +112,7 @@ def _client(provider: Provider, given: ClientSettings, redirect_uri: str) -> Cli
         scope_parameter=provider.authorization.scope_parameter,
         scopes=provider.scopes.requested(given.scopes),
         scope_separator=provider.scopes.separator,
+        offline_scopes=provider.scopes.offline,
         issuer=endpoints.issuer,
         issuer_in_response=provider.authorization.issuer_in_response,
         token_url=endpoints.token_url,

@@ -109,13 +109,15 @@ class Settings(BaseModel):
     )
     database_url: SecretStr = Field(
         SecretStr(""),
-        description="`sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST/NAME`; by default SQLite in the data directory.",
+        description="`sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST/NAME`; by default SQLite in the "
+        "data directory.",
     )
     root_keyset: SecretStr | None = Field(
         None, description="The root keyset itself, as JSON; wins over `root_keyset_file`."
     )
     root_keyset_file: Path | None = Field(
-        None, description="The file with the root keyset (mode 0600); by default `root-keyset.json` in the data directory."
+        None,
+        description="The file with the root keyset (mode 0600); by default `root-keyset.json` in the data directory.",
     )
     timezone: str = Field("UTC", description="The time zone of `created_at` and `updated_at`, such as `Europe/London`.")
     redirect_origins: Words = Field(
@@ -123,9 +125,7 @@ class Settings(BaseModel):
         description="Origins that `redirect_to` may lead to after connecting, such as `https://app.example.com`.",
     )
     rate_limit: int = Field(500, ge=1, description="API requests a minute for each user.")
-    session_hours: int = Field(
-        24 * 14, ge=1, le=24 * 3660, description="How long a browser stays signed in, in hours."
-    )
+    session_hours: int = Field(24 * 14, ge=1, le=24 * 3660, description="How long a browser stays signed in, in hours.")
     worker: Literal["in-process", "off"] = Field(
         "in-process", description="Whether the serving process also refreshes in the background."
     )
@@ -137,7 +137,9 @@ class Settings(BaseModel):
     providers_dir: Path | None = Field(
         None, description="A directory with your own provider definitions, added to the shipped ones."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level that is logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least level that is logged."
+    )
     clients: dict[str, ClientSettings] = Field(
         default_factory=dict, description="Our registrations at providers, one table each: `[clients.xero]`."
     )

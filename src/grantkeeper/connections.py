@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid as uuids
 
 from grantkeeper import logs
 from grantkeeper.access import Caller
 from grantkeeper.clock import Clock
 from grantkeeper.errors import GrantkeeperError, NotFound
-from grantkeeper.model import Connection, Evidence, Scope, TokenSet, clean_label
+from grantkeeper.model import Connection, Evidence, Scope, Summary, TokenSet, clean_label
 from grantkeeper.refresh import Refresher
 from grantkeeper.revoke import Revoker
 from grantkeeper.storage.connections import ConnectionStore, Page
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 REVOCATION_PATIENCE = 5.0
 """Seconds a disconnect waits for the provider to confirm; the worker goes on trying after that."""
@@ -32,6 +35,11 @@ class Connections:
         caller.require(Scope.CONNECTIONS_READ)
         return await self._store.list_page(caller.account_uuid, page)
 
+    async def list_summaries(self, caller: Caller, page: Page) -> list[Summary]:
+        """The same rows with only what every list shows."""
+        caller.require(Scope.CONNECTIONS_READ)
+        return await self._store.list_summaries(caller.account_uuid, page)
+
     async def get(self, caller: Caller, uuid: str) -> Connection:
         """One connection, or NotFound."""
         caller.require(Scope.CONNECTIONS_READ)
@@ -50,15 +58,13 @@ class Connections:
         if text == before.label:
             return before
         evidence = self._evidence(caller, "label", before.uuid, request_id, {"from": before.label, "to": text})
-        after = await self._store.set_label(
-            caller.account_uuid, before.uuid, text, self._clock.now(), evidence
-        )
+        after = await self._store.set_label(caller.account_uuid, before.uuid, text, self._clock.now(), evidence)
         if after is None:
             raise _unknown()
         return after
 
     async def unchanged(self, caller: Caller, uuid: str) -> Connection:
-        """The answer to an update that changes nothing: the connection, for those who might have changed it."""
+        """The answer to an update that changes nothing, for those who might have changed something."""
         caller.require(Scope.CONNECTIONS_WRITE)
         connection = await self._store.get(caller.account_uuid, _canonical(uuid))
         if connection is None:
@@ -76,18 +82,14 @@ class Connections:
         uuid = _canonical(uuid)
         evidence = self._evidence(caller, "disconnect", uuid, request_id, {})
         revocation_uuid = str(uuids.uuid4())
-        if not await self._store.delete(
-            caller.account_uuid, uuid, revocation_uuid, self._clock.now(), evidence
-        ):
+        if not await self._store.delete(caller.account_uuid, uuid, revocation_uuid, self._clock.now(), evidence):
             raise _unknown()
         try:
             await asyncio.wait_for(self._revoker.work(), REVOCATION_PATIENCE)
         except (TimeoutError, GrantkeeperError) as error:
             logs.event("revocation.left_to_worker", connection=uuid, reason=type(error).__name__)
 
-    def _evidence(
-        self, caller: Caller, action: str, uuid: str, request_id: str, detail: dict[str, str]
-    ) -> Evidence:
+    def _evidence(self, caller: Caller, action: str, uuid: str, request_id: str, detail: dict[str, str]) -> Evidence:
         return Evidence(
             at=self._clock.now(),
             account_uuid=caller.account_uuid,
@@ -101,13 +103,9 @@ class Connections:
 
 def _canonical(uuid: str) -> str:
     """The UUID in lower case; one that is malformed is as unknown as any other."""
-    try:
-        canonical = str(uuids.UUID(uuid))
-    except ValueError:
-        raise _unknown() from None
-    if canonical != uuid.lower():
+    if not _UUID.fullmatch(uuid):
         raise _unknown()
-    return canonical
+    return uuid.lower()
 
 
 def _unknown() -> NotFound:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import tink
 from tink import KeysetHandle, aead, json_proto_keyset_format, secret_key_access
+from tink.proto import tink_pb2
 
 from grantkeeper.errors import ConfigError, SealError
 
@@ -52,7 +53,8 @@ class RootKeyset:
     def __init__(self, handle: KeysetHandle) -> None:
         self._primitive: aead.Aead = handle.primitive(aead.Aead)
         info = handle.keyset_info()
-        self.key_ids = frozenset(key.key_id for key in info.key_info)
+        # A disabled key opens nothing: it counts as missing.
+        self.key_ids = frozenset(key.key_id for key in info.key_info if key.status == tink_pb2.ENABLED)
         self.primary_key_id: int = info.primary_key_id
 
     def __repr__(self) -> str:
@@ -81,7 +83,8 @@ class RootKeyset:
             handle = json_proto_keyset_format.parse(plain.decode(), secret_key_access.TOKEN)
             return AccountCipher(account_uuid, handle.primitive(aead.Aead))
         except tink.TinkError:
-            problem = f"the keyset of account {account_uuid} does not open; it wants root key {wrapping_key_id(wrapped)}"
+            wanted = wrapping_key_id(wrapped)
+            problem = f"the keyset of account {account_uuid} does not open; it wants root key {wanted}"
         raise SealError(problem)
 
     def missing(self, wrapped: Iterable[bytes]) -> set[int]:
@@ -119,6 +122,8 @@ def load_root_keyset(text: str | None, file: Path) -> RootKeyset:
         problem = f"{file}: there is no root keyset; `grantkeeper init` creates one, or restore it from your backup"
     except OSError as error:
         problem = f"{file}: the root keyset cannot be read: {error.strerror}"
+    except UnicodeDecodeError:
+        problem = f"{file}: the root keyset cannot be read: not UTF-8"
     raise ConfigError([problem])
 
 

@@ -17,6 +17,9 @@ LABEL_LENGTH = 255
 """The longest label, in characters."""
 
 _BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Unicode categories: controls, surrogates, line and paragraph separators; formats and spaces show nothing.
+_CONTROLS = frozenset(("Cc", "Cs", "Zl", "Zp"))
+_INVISIBLE = frozenset(("Cf", "Zs"))
 
 
 class Status(StrEnum):
@@ -75,29 +78,34 @@ class Grant(Record, frozen=True):
     identity: str | None = None
 
 
-class Connection(Record, frozen=True):
+class Summary(Record, frozen=True, kw_only=True):
+    """What every list shows of a connection."""
+
+    uuid: str
+    label: str
+    provider: str
+    created_at: Instant
+    updated_at: Instant
+    access_token_expires_at: Instant | None = None
+    refresh_token_expires_at: Instant | None = None
+
+
+class Connection(Summary, frozen=True, kw_only=True):
     """A standing authorization that one account holds at one provider. Carries no secret.
 
     `generation` counts the token sets stored so far; `next_refresh_at` is when the worker looks at it
     next (None: never); `failures` counts the attempts that failed since the last good one.
     """
 
-    uuid: str
     account_uuid: str
-    provider: str
     client_id: str
-    label: str
     status: Status
-    created_at: Instant
-    updated_at: Instant
     scopes: tuple[str, ...]
     generation: int
     token_type: str
     refreshable: bool
     subject: str | None = None
     identity: str | None = None
-    access_token_expires_at: Instant | None = None
-    refresh_token_expires_at: Instant | None = None
     refreshed_at: Instant | None = None
     next_refresh_at: Instant | None = None
     failures: int = 0
@@ -218,15 +226,16 @@ class Evidence(Record, frozen=True):
 
 
 def clean_label(value: object, field: str = "label") -> str:
-    """The label as it is stored: stripped, 1 to 255 characters, none of them a control character."""
+    """The label as it is stored: stripped, 1 to 255 characters, none a control character, one to be seen."""
     if not isinstance(value, str):
         raise InvalidValue({field: [f"The {field} must be a string."]})
     text = value.strip()
-    if not text:
+    categories = {unicodedata.category(character) for character in text}
+    if categories <= _INVISIBLE:
         raise InvalidValue({field: [f"The {field} must not be empty."]})
     if len(text) > LABEL_LENGTH:
         raise InvalidValue({field: [f"The {field} must not be longer than {LABEL_LENGTH} characters."]})
-    if any(unicodedata.category(c) in ("Cc", "Cs") or c in _BIDI_CONTROLS for c in text):
+    if categories & _CONTROLS or not _BIDI_CONTROLS.isdisjoint(text):
         raise InvalidValue({field: [f"The {field} must not contain control characters."]})
     return text
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import uuid as uuids
 from collections.abc import Callable
 from typing import Any
 
@@ -69,6 +70,7 @@ class Refresher:
         self._jitter = jitter
         self.owner = owner
         self._in_flight: dict[str, asyncio.Task[None]] = {}
+        self._under_lease: dict[str, asyncio.Task[Any]] = {}
 
     @property
     def lease_seconds(self) -> float:
@@ -109,14 +111,32 @@ class Refresher:
 
     async def run(self, claim: Claim) -> None:
         """One refresh under a lease we hold: ask the provider, store what it gave, give the lease back."""
+        uuid, task = claim.connection.uuid, asyncio.current_task()
+        if uuid in self._under_lease:
+            # The clock leapt, as it does when a machine wakes up, and let our own lease lapse: the refresh
+            # token is on its way already, and must not go a second time.
+            return
+        assert task is not None
+        self._under_lease[uuid] = task
         heartbeat = asyncio.create_task(self._heartbeat(claim))
         try:
             await self._attempt(claim)
         finally:
+            del self._under_lease[uuid]
             heartbeat.cancel()
 
+    async def settle(self) -> None:
+        """Return once everything that a provider gave is stored; wanted before the database closes.
+
+        Readers of this process that wait for another's refresh wait no longer.
+        """
+        for task in {*self._in_flight.values()} - {*self._under_lease.values()}:
+            task.cancel()
+        while running := {*self._in_flight.values(), *self._under_lease.values()}:
+            await asyncio.wait(running)
+
     async def _shared(self, connection: Connection, patience: float) -> bool:
-        """One attempt for all readers of this process; they may leave it, it goes on. False: out of patience."""
+        """One attempt for all readers of this process; it goes on when they leave. False: out of patience."""
         task = self._in_flight.get(connection.uuid)
         if task is None:
             task = asyncio.create_task(self._claim_and_run(connection))
@@ -130,7 +150,12 @@ class Refresher:
     def _ended(self, connection_uuid: str, task: asyncio.Task[None]) -> None:
         self._in_flight.pop(connection_uuid, None)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logs.event("refresh.broken_off", level=30, connection=connection_uuid, reason=type(error).__name__)
+            logs.event(
+                "refresh.broken_off",
+                level=logs.WARNING,
+                connection=connection_uuid,
+                reason=type(error).__name__,
+            )
 
     async def _claim_and_run(self, connection: Connection) -> None:
         """Refresh under our own lease, or wait until whoever holds it has stored the next generation."""
@@ -140,7 +165,11 @@ class Refresher:
             until = now + int(self.lease_seconds * SECOND)
             claim = await self._store.claim(connection.uuid, connection.generation, self.owner, now, until)
             if claim is not None:
-                await self.run(claim)
+                # The second look, now that nobody else can act: an attempt may have ended just before.
+                if _moved_on(connection, claim.connection):
+                    await self._store.release_lease(claim.lease)
+                else:
+                    await self.run(claim)
                 return
             await self._clock.sleep(pause)
             pause = min(pause * 2, _LONGEST_POLL)
@@ -149,7 +178,6 @@ class Refresher:
                 return
 
     async def _attempt(self, claim: Claim) -> None:
-        connection = claim.connection
         began = self._clock.monotonic()
         try:
             grant = await self._ask(claim)
@@ -159,15 +187,33 @@ class Refresher:
         if grant is None:
             await self._retire(claim)
             return
-        saved = await until_stored(self._clock, lambda: self._store.save_refresh(claim, grant, self._due(grant), self._clock.now()))
+        saved = await until_stored(
+            self._clock, lambda: self._store.save_refresh(claim, grant, self._due(grant), self._clock.now())
+        )
+        if saved is None:
+            await until_stored(self._clock, lambda: self._end_if_gone(claim, grant))
         self._log(claim, "refreshed" if saved else "superseded", began)
+
+    async def _end_if_gone(self, claim: Claim, grant: Grant) -> None:
+        """Disconnected while the provider was asked: its revocation knows the old tokens only. Add these."""
+        connection = claim.connection
+        if await self._store.find(connection.uuid) is None:
+            await self._store.add_revocation(
+                connection.account_uuid,
+                connection.uuid,
+                connection.provider,
+                connection.client_id,
+                grant.tokens,
+                str(uuids.uuid4()),
+                self._clock.now(),
+            )
 
     async def _ask(self, claim: Claim) -> Grant | None:
         """What the provider gives for the stored refresh token; None where there is none to ask with."""
         connection = claim.connection
         tokens = await self._store.open_tokens(connection, claim.sealed_tokens)
         client = self._clients.of(connection)
-        if tokens.refresh_token is None or not client.refresh_supported:
+        if tokens.refresh_token is None:
             return None
         before = Grant(
             tokens=tokens, scopes=connection.scopes, subject=connection.subject, identity=connection.identity
@@ -203,9 +249,8 @@ class Refresher:
             return
         reason = "the access token has expired and the provider gave no refresh token"
         await until_stored(
-            self._clock, lambda: self._store.save_failure(
-                claim, Status.NEEDS_REAUTHORIZATION, MustAct.USER, reason, None, now
-            )
+            self._clock,
+            lambda: self._store.save_failure(claim, Status.NEEDS_REAUTHORIZATION, MustAct.USER, reason, None, now),
         )
         self._log(claim, Status.NEEDS_REAUTHORIZATION.value, None, reason=reason)
 
@@ -217,7 +262,7 @@ class Refresher:
                 if not await self._store.renew_lease(claim.lease, until):
                     return
             except StorageError as error:
-                logs.event("refresh.lease_not_renewed", level=30, reason=error.message)
+                logs.event("refresh.lease_not_renewed", level=logs.WARNING, reason=error.message)
 
     def _due(self, grant: Grant) -> Instant | None:
         return refresh_due_at(grant.tokens, self._jitter())
@@ -264,8 +309,11 @@ class Refresher:
 def _reachable(connection: Connection, min_ttl: int) -> int:
     """`min_ttl`, or half the token's lifetime where no token of this provider lives that long.
 
-    Otherwise each read would refresh, and none would be satisfied.
+    Otherwise each read would refresh, and none would be satisfied. What cannot be refreshed is good
+    to its end.
     """
+    if not connection.refreshable:
+        return min(min_ttl, 1)
     if connection.access_token_expires_at is None or connection.refreshed_at is None:
         return min_ttl
     lifetime = (connection.access_token_expires_at - connection.refreshed_at) // SECOND

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
 
 from grantkeeper import logs
 from grantkeeper.clients import Clients
 from grantkeeper.clock import DAY, SECOND, Clock
-from grantkeeper.errors import ProviderError, SealError
+from grantkeeper.errors import ProviderError, ProviderUnavailable, SealError
 from grantkeeper.model import Evidence, retry_delay
 from grantkeeper.oauth.http import ProviderHttp
 from grantkeeper.oauth.revocation import revocation_request, revocation_response
@@ -40,8 +41,7 @@ class Revoker:
         """Try those that are due; answers how many were tried."""
         now = self._clock.now()
         due = await self._store.claim_revocations(now, now + _HOLD, most)
-        for revocation in due:
-            await self._try(revocation)
+        await asyncio.gather(*(self._try(revocation) for revocation in due))
         return len(due)
 
     async def _try(self, revocation: PendingRevocation) -> None:
@@ -52,7 +52,8 @@ class Revoker:
         except ProviderError as error:
             now = self._clock.now()
             if now - revocation.created_at < PATIENCE:
-                retry_at = now + retry_delay(revocation.attempts, self._jitter())
+                retry_after = error.retry_after if isinstance(error, ProviderUnavailable) else None
+                retry_at = now + retry_delay(revocation.attempts, self._jitter(), retry_after)
                 await self._store.postpone_revocation(revocation, retry_at)
                 logs.event("revocation", connection=revocation.connection_uuid, outcome="retry", reason=error.message)
                 return
@@ -65,7 +66,11 @@ class Revoker:
                 actor="grantkeeper",
                 action="revocation",
                 connection_uuid=revocation.connection_uuid,
-                detail={"outcome": outcome, "provider": revocation.provider, "attempts": str(revocation.attempts)},
+                detail={
+                    "outcome": outcome,
+                    "provider": revocation.provider,
+                    "attempts": str(revocation.attempts),
+                },
             ),
         )
         logs.event("revocation", connection=revocation.connection_uuid, outcome=outcome)

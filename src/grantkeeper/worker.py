@@ -69,8 +69,8 @@ class Worker:
                     claims = await self._claim(self._concurrency - len(running))
                     running |= {asyncio.create_task(self._guarded(claim)) for claim in claims}
                     nap = await self._nap()
-                except GrantkeeperError as error:
-                    logs.event("worker.round_failed", level=30, reason=error.message)
+                except Exception as error:
+                    _log("worker.round_failed", error)
                 running = await self._rest(running, nap)
         finally:
             # What is in flight has perhaps been answered already: let it be stored.
@@ -103,15 +103,15 @@ class Worker:
     async def _guarded(self, claim: Claim) -> None:
         try:
             await self._refresher.run(claim)
-        except GrantkeeperError as error:
-            logs.event("worker.refresh_failed", level=40, connection=claim.connection.uuid, reason=error.message)
+        except Exception as error:
+            _log("worker.refresh_failed", error, connection=claim.connection.uuid)
 
     async def _housekeeping(self) -> None:
         while True:
             try:
                 await self._tidy()
-            except GrantkeeperError as error:
-                logs.event("worker.housekeeping_failed", level=30, reason=error.message)
+            except Exception as error:
+                _log("worker.housekeeping_failed", error)
             await self._clock.sleep(_HOUSEKEEPING)
 
     async def _tidy(self) -> None:
@@ -119,3 +119,11 @@ class Worker:
         await self._revoker.work()
         await self._authorizations.tidy(now, keep_until=now - DAY)
         await self._people.purge(now, windows_before=now - 30 * MINUTE)
+
+
+def _log(event: str, error: Exception, **fields: str) -> None:
+    """A round that failed, of whatever: it must not end the loop, or nothing would be refreshed any more."""
+    if isinstance(error, GrantkeeperError):
+        logs.event(event, level=logs.ERROR, reason=error.message, **fields)
+    else:
+        logs.crash(event, error, **fields)

@@ -163,9 +163,7 @@ class PostgresServer:
     def _initialize(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="gk-pg-"))
         if len(str(self._folder)) > LONGEST_SOCKET_PATH - len("/run/.s.PGSQL.65535"):
-            raise HarnessError(
-                "the path of the temporary directory is too long for a Unix socket: set TMPDIR"
-            )
+            raise HarnessError("the path of the temporary directory is too long for a Unix socket: set TMPDIR")
         (self._folder / "run").mkdir(mode=0o700)
         password_file = self._folder / "password"
         password_file.touch(mode=0o600)

@@ -155,9 +155,7 @@ class Process:
             )
         return self
 
-    def wait_for_line(
-        self, pattern: str, *, within: float = 30.0, stream: Stream = "stdout"
-    ) -> re.Match[str]:
+    def wait_for_line(self, pattern: str, *, within: float = 30.0, stream: Stream = "stdout") -> re.Match[str]:
         """The first match of `pattern` in the output; HarnessError when it ended or stayed silent."""
         expression = re.compile(pattern, re.MULTILINE)
 

@@ -63,9 +63,7 @@ async def identity(provider: OidcProvider, tokens: dict[str, Any]) -> dict[str, 
 
 async def refresh(provider: OidcProvider, refresh_token: str) -> httpx2.Response:
     """One refresh."""
-    return await ask(
-        provider, provider.token_endpoint, grant_type="refresh_token", refresh_token=refresh_token
-    )
+    return await ask(provider, provider.token_endpoint, grant_type="refresh_token", refresh_token=refresh_token)
 
 
 @pytest.mark.interop
@@ -87,9 +85,7 @@ def test_provider_announces_itself(provider: OidcProvider) -> None:
 
 
 @pytest.mark.interop
-async def test_provider_whole_flow_rotates_refresh_tokens(
-    provider: OidcProvider, person: httpx2.AsyncClient
-) -> None:
+async def test_provider_whole_flow_rotates_refresh_tokens(provider: OidcProvider, person: httpx2.AsyncClient) -> None:
     """Consent, code, tokens for 5 seconds, userinfo, refresh to a new pair; all of it counted."""
     before = provider.counts().token
     tokens = await connect(provider, person)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import argon2
 import httpx2
 
 from grantkeeper.access import browser_caller
@@ -16,7 +18,6 @@ from grantkeeper.clock import Clock
 from grantkeeper.config import load_settings
 from grantkeeper.crypto import create_root_keyset
 from grantkeeper.model import ALL_SCOPES, Connection, Login, Scope, User
-from grantkeeper.sign_in import hash_password
 from grantkeeper.testing import FakeClient, FakeClock, FakeProvider
 from grantkeeper.testing.server import ProviderServer
 
@@ -88,6 +89,12 @@ class World:
         return await add_token(self.services, login, scopes, any_account=any_account)
 
 
+@functools.cache
+def _password_hash() -> str:
+    """PASSWORD's hash, made once: it costs as much time as it should."""
+    return argon2.PasswordHasher().hash(PASSWORD)
+
+
 def http_client(application: Application, token: str | None = None, **options: Any) -> httpx2.AsyncClient:
     """A client that talks to the application in this process."""
     headers = {"authorization": f"Bearer {token}"} if token else {}
@@ -99,16 +106,14 @@ async def add_login(services: Services, email: str, account: str | None = None) 
     """A user with PASSWORD, and an account where none is given."""
     now = services.clock.now()
     user = User(uuid=str(uuid.uuid4()), email=email, name=email.partition("@")[0], created_at=now)
-    await services.people.add_user(user, await hash_password(PASSWORD))
+    await services.people.add_user(user, _password_hash())
     if account is None:
         account = (await services.people.add_account(str(uuid.uuid4()), f"Account of {email}", now)).uuid
     await services.people.add_login(str(uuid.uuid4()), user.uuid, account, now)
     return (await services.people.list_logins(user.uuid))[0]
 
 
-async def add_token(
-    services: Services, login: Login, scopes: Sequence[Scope], *, any_account: bool = False
-) -> str:
+async def add_token(services: Services, login: Login, scopes: Sequence[Scope], *, any_account: bool = False) -> str:
     """An API token for the login's account, or for any account of its user."""
     account = None if any_account else login.account.uuid
     token, _ = await services.access.create_token(login.user.uuid, account, "test", frozenset(scopes), None)

@@ -71,9 +71,7 @@ def _section(name: str, table: type[Table]) -> str:
     heading = f"### `[{name}]`" if name else "### At the top"
     summary = (table.__doc__ or "").partition("\n")[0]
     rows = [_row(key, field) for key, field in _fields(table).items()]
-    return "\n".join(
-        [heading, "", summary, "", "| key | value | default | meaning |", "|---|---|---|---|", *rows, ""]
-    )
+    return "\n".join([heading, "", summary, "", "| key | value | default | meaning |", "|---|---|---|---|", *rows, ""])
 
 
 def _row(key: str, field: FieldInfo) -> str:

@@ -86,9 +86,7 @@ def _extra(folder: Path | None, problems: list[str]) -> list[tuple[str, Traversa
 
 
 def _definitions(folder: Traversable) -> list[Traversable]:
-    found = (
-        file for file in folder.iterdir() if file.name.endswith(".toml") and not file.name.startswith(".")
-    )
+    found = (file for file in folder.iterdir() if file.name.endswith(".toml") and not file.name.startswith("."))
     return sorted(found, key=lambda file: file.name)
 
 
@@ -121,10 +119,7 @@ def _validated(document: dict[str, Any], found: list[str]) -> Provider | None:
         return Provider.model_validate(document)
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
-        found += [
-            _problem(detail["loc"], detail["type"], detail.get("ctx", {}), detail["msg"])
-            for detail in details
-        ]
+        found += [_problem(detail["loc"], detail["type"], detail.get("ctx", {}), detail["msg"]) for detail in details]
         return None
 
 

@@ -56,8 +56,7 @@ class Parameter(Table):
     help: Text | None = Field(None, description="Where the operator finds it.")
     pattern: str = Field(
         r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?",
-        description="The regular expression that a value matches as a whole. It goes into a URL: "
-        "keep it narrow.",
+        description="The regular expression that a value matches as a whole. It goes into a URL: keep it narrow.",
     )
     default: str | None = Field(None, description="The value where the operator gives none.")
     example: str | None = Field(None, description="A value as it might look.")
@@ -93,9 +92,7 @@ class AuthorizationEndpoint(Table):
     parameters: AuthorizationParameters = Field(
         default_factory=dict, description="Further parameters of every authorization request."
     )
-    pkce: Literal["S256", "none"] = Field(
-        "S256", description="`none` only where the provider refuses it (RFC 7636)."
-    )
+    pkce: Literal["S256", "none"] = Field("S256", description="`none` only where the provider refuses it (RFC 7636).")
     scope_parameter: Text = Field("scope", description="The parameter that carries the scopes.")
     issuer: UrlTemplate | None = Field(
         None,
@@ -115,9 +112,7 @@ class Scopes(Table):
     default: Words = Field((), description="Asked for where the operator's settings name no scopes.")
     separator: Literal[" ", ","] = Field(" ", description="What stands between scopes in requests.")
     offline: Words = Field((), description="Needed for a refresh token; always asked for.")
-    meaning: dict[ScopeToken, Text] = Field(
-        default_factory=dict, description="What a scope allows, in plain words."
-    )
+    meaning: dict[ScopeToken, Text] = Field(default_factory=dict, description="What a scope allows, in plain words.")
 
     def requested(self, chosen: Sequence[str] | None = None) -> tuple[str, ...]:
         """The scopes to ask for: the chosen ones or the default, and those that a refresh token needs."""
@@ -140,9 +135,7 @@ class TokenResponsePaths(Table):
     ok: Path | None = Field(
         None, description="Path of a flag that is false in an error, where errors come with HTTP 200."
     )
-    refresh_lifetime: Path | None = Field(
-        None, description="Path of the refresh token's lifetime in seconds."
-    )
+    refresh_lifetime: Path | None = Field(None, description="Path of the refresh token's lifetime in seconds.")
     default_lifetime: Seconds | None = Field(
         None,
         description="The access token's lifetime where the answer gives none; left out: it does not expire.",
@@ -158,16 +151,12 @@ class TokenResponsePaths(Table):
 class TokenEndpoint(Table):
     """Where a code becomes tokens (RFC 6749 §3.2)."""
 
-    url: UrlTemplate | None = Field(
-        None, description="The token endpoint. Required, unless `operator_supplied`."
-    )
+    url: UrlTemplate | None = Field(None, description="The token endpoint. Required, unless `operator_supplied`.")
     client_authentication: ClientAuthentication = Field(
         "client_secret_basic", description="How the client id and secret are sent (RFC 6749 §2.3.1)."
     )
     encoding: Literal["form", "json"] = Field("form", description="How the request's body is written.")
-    parameters: TokenParameters = Field(
-        default_factory=dict, description="Further parameters of every token request."
-    )
+    parameters: TokenParameters = Field(default_factory=dict, description="Further parameters of every token request.")
     headers: Headers = Field(default_factory=dict, description="Further headers of every token request.")
     response: TokenResponsePaths = Field(
         default_factory=TokenResponsePaths, description="How the answer is to be read."
@@ -226,9 +215,7 @@ class Identity(Table):
         description="`userinfo`: GET `url` with the access token; `id_token`: its claims (ask for the scope "
         "`openid`); `token_response`: members of the first token response.",
     )
-    url: UrlTemplate | None = Field(
-        None, description="Where to ask, for `userinfo`; answers with a JSON object."
-    )
+    url: UrlTemplate | None = Field(None, description="Where to ask, for `userinfo`; answers with a JSON object.")
     subject: Path = Field("sub", description="Path of what never changes about the account.")
     label: Path | None = Field(None, description="Path of what a person recognises it by.")
     headers: Headers = Field(default_factory=dict, description="Further headers of the `userinfo` request.")
@@ -244,9 +231,7 @@ class Provider(Table):
     """One service: where its endpoints are, and how it differs from the standards."""
 
     schema_version: Literal[1] = Field(alias="schema", description="The version of this schema: 1.")
-    name: Slug = Field(
-        max_length=40, description="The name in URLs and settings; the file's name without `.toml`."
-    )
+    name: Slug = Field(max_length=40, description="The name in URLs and settings; the file's name without `.toml`.")
     label: Text = Field(max_length=40, description="The name that people know.")
     category: Annotated[tuple[Slug, ...], Field(strict=False, min_length=1)] = Field(
         description="What it is about, such as `accounting`; the first counts most."
@@ -265,9 +250,7 @@ class Provider(Table):
     )
     scopes: Scopes = Field(default_factory=Scopes, description="What is asked for.")
     token: TokenEndpoint = Field(default_factory=TokenEndpoint, description="Where a code becomes tokens.")
-    refresh: RefreshPolicy = Field(
-        default_factory=RefreshPolicy, description="How the next token set is had."
-    )
+    refresh: RefreshPolicy = Field(default_factory=RefreshPolicy, description="How the next token set is had.")
     revocation: Revocation = Field(default_factory=Revocation, description="How a grant is ended.")
     identity: Identity = Field(default_factory=Identity, description="Whose grant it is.")
     api: Api = Field(default_factory=Api, description="The provider's API, for people who read this.")

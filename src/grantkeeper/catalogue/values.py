@@ -55,9 +55,7 @@ Url = Annotated[str, _without(url_problem)]
 UrlTemplate = Annotated[str, _without(template_problem)]
 Slug = Annotated[
     str,
-    _matching(
-        r"[a-z0-9]+(-[a-z0-9]+)*", "must be lower-case letters and digits, with single hyphens between"
-    ),
+    _matching(r"[a-z0-9]+(-[a-z0-9]+)*", "must be lower-case letters and digits, with single hyphens between"),
 ]
 Text = Annotated[str, _matching(r"[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*", "must be one line of text")]
 Path = Annotated[str, _matching(r"[^.\s]+(\.[^.\s]+)*", "must be names separated by single dots")]
@@ -102,7 +100,5 @@ TokenParameters = Annotated[
         "scope",
     ),
 ]
-ParameterName = Annotated[
-    str, _matching(r"[a-z][a-z0-9_]*", "must be lower-case letters, digits and underscores")
-]
+ParameterName = Annotated[str, _matching(r"[a-z][a-z0-9_]*", "must be lower-case letters, digits and underscores")]
 Colour = Annotated[str, _matching(r"#[0-9a-fA-F]{6}", "must be a colour like #1a73e8")]

@@ -9,11 +9,11 @@ import secrets
 from collections.abc import Sequence
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from grantkeeper.errors import AuthorizationFailed
+from grantkeeper.errors import AuthorizationFailed, ClientRejected, ProviderError, ProviderUnavailable
 from grantkeeper.model import Record
 from grantkeeper.oauth.client import Client
 
-_ERROR_CODE = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
+_ERROR_CODE = re.compile(r"[A-Za-z0-9_.\-]{1,40}")
 
 
 class CallbackParameters(Record, frozen=True):
@@ -74,13 +74,11 @@ def read_callback(query: Sequence[tuple[str, str]]) -> CallbackParameters:
         raise _malformed("neither a code nor an error came back")
     if error is not None and not _ERROR_CODE.fullmatch(error):
         error = "unreadable_error"
-    return CallbackParameters(
-        state=found["state"], code=found.get("code"), error=error, issuer=found.get("iss")
-    )
+    return CallbackParameters(state=found["state"], code=found.get("code"), error=error, issuer=found.get("iss"))
 
 
 def check_issuer(client: Client, issuer: str | None) -> None:
-    """Refuse an answer of another authorization server (RFC 9207 §2.4), or one that fails to say whose it is."""
+    """Refuse another authorization server's answer, and one that does not say whose it is (RFC 9207 §2.4)."""
     if client.issuer is None:
         return
     if issuer is None and not client.issuer_in_response:
@@ -92,6 +90,44 @@ def check_issuer(client: Client, issuer: str | None) -> None:
             f"You were sent to {client.label}, but the answer names another sender. Nothing was connected. "
             "Start again; if this happens twice, tell the person who runs this service.",
         )
+
+
+def refused(client: Client, code: str) -> AuthorizationFailed:
+    """What an error response of the authorization server means for the person (RFC 6749 §4.1.2.1)."""
+    if code == "access_denied":
+        return AuthorizationFailed(
+            "denied",
+            "You did not allow the connection",
+            f"{client.label} told us that access was declined. Nothing was connected or changed.",
+            status=200,
+        )
+    return AuthorizationFailed(
+        "provider_error",
+        f"{client.label} could not finish",
+        f"{client.label} answered with “{code}”. Nothing was connected or changed. Try again; if it happens "
+        "again, tell the person who runs this service.",
+    )
+
+
+def explained(label: str, error: ProviderError, retry_url: str) -> AuthorizationFailed:
+    """What a failed code exchange means for the person: try again, or tell the operator."""
+    if isinstance(error, ProviderUnavailable):
+        reason, title = "provider_down", f"{label} is not answering"
+        message = "You did nothing wrong. Nothing was connected or changed. Please try again in a few minutes."
+    elif isinstance(error, ClientRejected):
+        reason, title = "client_rejected", f"{label} does not accept this service"
+        code = f" ({error.code})" if error.code else ""
+        message = (
+            f"This service is not registered at {label} as it should be{code}. "
+            "Only the person who runs this service can mend that; please tell them."
+        )
+    else:
+        reason, title = "malformed_answer", f"{label} gave an answer we cannot use"
+        message = (
+            "Nothing was connected or changed. Please try again; if it happens again, tell the person who "
+            "runs this service."
+        )
+    return AuthorizationFailed(reason, title, message, retry_url=retry_url, status=502)
 
 
 def _malformed(what: str) -> AuthorizationFailed:

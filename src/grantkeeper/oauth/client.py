@@ -16,9 +16,9 @@ class TokenResponsePaths(Record, frozen=True):
     The default lifetimes (seconds) hold where the answer gives none.
     """
 
-    access_token: str = "access_token"  # noqa: S105 - a member's name
-    refresh_token: str = "refresh_token"  # noqa: S105 - a member's name
-    token_type: str = "token_type"  # noqa: S105 - a member's name
+    access_token: str = "access_token"
+    refresh_token: str = "refresh_token"
+    token_type: str = "token_type"
     expires_in: str = "expires_in"
     refresh_expires_in: str | None = None
     scope: str = "scope"
@@ -54,6 +54,7 @@ class Client(Record, frozen=True):
     scope_parameter: str = "scope"
     scopes: tuple[str, ...] = ()
     scope_separator: str = " "
+    offline_scopes: tuple[str, ...] = ()
     issuer: str | None = None
     issuer_in_response: bool = False
     authentication: ClientAuthentication = "client_secret_basic"
@@ -69,7 +70,7 @@ class Client(Record, frozen=True):
     revocation_url: str | None = None
     revocation_style: Literal["rfc7009", "bearer", "delete_json", "none"] = "none"
     revocation_authentication: ClientAuthentication = "client_secret_basic"
-    revocation_token: Literal["refresh_token", "access_token"] = "refresh_token"  # noqa: S105 - a member's name
+    revocation_token: Literal["refresh_token", "access_token"] = "refresh_token"
     identity: IdentitySource = IdentitySource()
 
     def __repr__(self) -> str:

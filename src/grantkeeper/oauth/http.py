@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import ssl
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx2
 
@@ -16,6 +18,12 @@ LARGEST_BODY = 1024 * 1024
 """Bytes of an answer; no token response comes near it."""
 
 
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """The machine's certificate authorities; reading them takes a tenth of a second, so once for a process."""
+    return ssl.create_default_context()
+
+
 class ProviderHttp:
     """Sends requests to providers. `timeout` is in seconds, from connecting to the last byte."""
 
@@ -26,7 +34,9 @@ class ProviderHttp:
             follow_redirects=False,
             timeout=httpx2.Timeout(timeout),
             trust_env=False,
-            verify=ssl.create_default_context(),
+            # A cookie that came with one account's answer must not go along with another's request.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            verify=_tls(),
             limits=httpx2.Limits(max_connections=200, max_keepalive_connections=50),
             # Plain bodies only, so that what was read is what was counted.
             headers={"user-agent": "grantkeeper", "accept-encoding": "identity"},
@@ -50,7 +60,7 @@ class ProviderHttp:
         finally:
             logs.event(
                 "provider.request",
-                level=10,
+                level=logs.DEBUG,
                 method=request.method,
                 url=request.url.partition("?")[0],
                 outcome=outcome,

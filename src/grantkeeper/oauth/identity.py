@@ -30,7 +30,8 @@ def userinfo_request(client: Client, access_token: str) -> Request | None:
     if client.identity.source != "userinfo" or client.identity.url is None:
         return None
     headers = {"accept": "application/json", "authorization": f"Bearer {access_token}"}
-    return Request(method="GET", url=client.identity.url, headers=headers | client.identity.headers)
+    headers |= {name.lower(): value for name, value in client.identity.headers.items()}
+    return Request(method="GET", url=client.identity.url, headers=headers)
 
 
 def userinfo_response(client: Client, response: Response) -> Identity:
@@ -45,7 +46,10 @@ def userinfo_response(client: Client, response: Response) -> Identity:
 def identity_in_token_response(
     client: Client, document: dict[str, Any], nonce: str | None, now: Instant
 ) -> Identity | None:
-    """The identity that came with the tokens; None where the provider is to be asked."""
+    """The identity that came with the tokens; None where the provider is to be asked.
+
+    ProviderProtocolError for an ID token that is not for us: its tokens must not be used either.
+    """
     if client.identity.source == "token_response":
         return _identity(client, document)
     if client.identity.source == "id_token":
@@ -61,11 +65,10 @@ def id_token_claims(client: Client, id_token: str, nonce: str | None, now: Insta
     nonce are checked.
     """
     try:
-        claims = msgspec.json.decode(jws.extract_compact(id_token.encode()).payload)
-    except (JoseError, ValueError, msgspec.DecodeError):
+        claims = msgspec.json.decode(jws.extract_compact(id_token.encode()).payload, type=dict[str, Any])
+    except (JoseError, ValueError, RecursionError):
         raise ProviderProtocolError(f"{client.label} sent an ID token that is not a JWT") from None
-    audience = claims.get("aud") if isinstance(claims, dict) else None
-    expiry = claims.get("exp") if isinstance(claims, dict) else None
+    audience, expiry = claims.get("aud"), claims.get("exp")
     wrong = [
         name
         for name, bad in (
@@ -78,7 +81,7 @@ def id_token_claims(client: Client, id_token: str, nonce: str | None, now: Insta
     ]
     if wrong:
         raise ProviderProtocolError(f"{client.label} sent an ID token that is not for us: {', '.join(wrong)}")
-    return dict(claims)
+    return claims
 
 
 def _identity(client: Client, document: dict[str, Any]) -> Identity:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import parse_qsl, quote_plus, urlencode
@@ -14,6 +15,8 @@ from grantkeeper.clock import SECOND, Instant
 from grantkeeper.errors import ProviderProtocolError
 from grantkeeper.model import Record
 from grantkeeper.oauth.client import Client, ClientAuthentication
+
+_FORM = "application/x-www-form-urlencoded"
 
 
 class Request(Record, frozen=True):
@@ -40,26 +43,31 @@ class Response(Record, frozen=True):
 
     def json_object(self) -> dict[str, Any]:
         """The body as a JSON object, or ProviderProtocolError."""
-        if self.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        if self.headers.get("content-type", "").lower().startswith(_FORM):
             return self._form()
         try:
             value = msgspec.json.decode(self.body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise ProviderProtocolError(f"the provider's answer (HTTP {self.status}) is not JSON") from None
         if not isinstance(value, dict):
             raise ProviderProtocolError(f"the provider's answer (HTTP {self.status}) is not a JSON object")
         return value
 
     def _form(self) -> dict[str, Any]:
-        return dict(parse_qsl(self.body.decode("utf-8", "replace"), max_num_fields=100))
+        try:
+            return dict(parse_qsl(self.body.decode("utf-8", "replace"), max_num_fields=100))
+        except ValueError:
+            problem = f"the provider's answer (HTTP {self.status}) has too many fields"
+        raise ProviderProtocolError(problem)
 
     def retry_after(self, now: Instant) -> int | None:
         """Seconds to wait (RFC 9110 §10.2.3: a number or a date), where the provider says so."""
         value = self.headers.get("retry-after", "").strip()
-        if value.isdigit():
+        if value.isascii() and value.isdigit():
             return min(int(value), 86_400) if len(value) < 10 else 86_400
         try:
-            instant = parsedate_to_datetime(value).timestamp()
+            date = parsedate_to_datetime(value)
+            instant = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
         except (ValueError, TypeError, OverflowError):
             return None
         return min(max(0, int(instant - now / SECOND)), 86_400)
@@ -82,7 +90,7 @@ def revocation_form(client: Client, url: str, parameters: Mapping[str, str]) -> 
 
 def form_request(url: str, headers: Mapping[str, str], body: Mapping[str, str]) -> Request:
     """A POST of a form."""
-    headers = {**headers, "content-type": "application/x-www-form-urlencoded"}
+    headers = {**headers, "content-type": _FORM}
     return Request(method="POST", url=url, headers=headers, body=urlencode(body).encode())
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from grantkeeper.clock import Instant
-from grantkeeper.errors import ProviderProtocolError, ProviderUnavailable
+from grantkeeper.errors import GrantRejected, ProviderProtocolError, ProviderUnavailable
 from grantkeeper.model import TokenSet
 from grantkeeper.oauth.client import Client
-from grantkeeper.oauth.message import Request, Response, form_request, revocation_form
+from grantkeeper.oauth.message import Request, Response, at_path, form_request, revocation_form
+from grantkeeper.oauth.token import error_code, error_for
 
 
 def revocation_request(client: Client, tokens: TokenSet) -> Request | None:
@@ -16,7 +17,7 @@ def revocation_request(client: Client, tokens: TokenSet) -> Request | None:
     if client.revocation_url is None or client.revocation_style == "none":
         return None
     token, hint = tokens.access_token, "access_token"
-    if client.revocation_token == "refresh_token" and tokens.refresh_token is not None:  # noqa: S105
+    if client.revocation_token == "refresh_token" and tokens.refresh_token is not None:
         token, hint = tokens.refresh_token, "refresh_token"
     if client.revocation_style == "bearer":
         return form_request(client.revocation_url, {"authorization": f"Bearer {token}"}, {})
@@ -32,12 +33,29 @@ def _delete_json(client: Client, url: str, token: str) -> Request:
 
 
 def revocation_response(client: Client, response: Response, now: Instant) -> None:
-    """Nothing where the grant is revoked (an unknown token counts, RFC 7009 §2.2), else the ProviderError."""
-    if response.status < 300:
-        return
+    """Nothing where the grant is over (an unknown token counts, RFC 7009 §2.2), else the ProviderError."""
     if response.status == 429 or response.status >= 500:
         raise ProviderUnavailable(
             f"{client.label} answered HTTP {response.status} to the revocation",
             retry_after=response.retry_after(now),
         )
-    raise ProviderProtocolError(f"{client.label} answered HTTP {response.status} to the revocation")
+    code, refused = _refusal(client, response)
+    if not refused:
+        return
+    if code is None:
+        raise ProviderProtocolError(f"{client.label} answered HTTP {response.status} to the revocation")
+    error = error_for(client, code, response.status, response.retry_after(now))
+    # The token was dead already: that is what was asked for, though RFC 7009 wants no error then.
+    if code != "invalid_token" and not isinstance(error, GrantRejected):
+        raise error
+
+
+def _refusal(client: Client, response: Response) -> tuple[str | None, bool]:
+    """The error code, and whether the provider refused; some do so with HTTP 200."""
+    try:
+        document = response.json_object()
+    except ProviderProtocolError:
+        document = {}
+    code = error_code(at_path(document, client.response.error))
+    told_no = client.response.ok is not None and at_path(document, client.response.ok) is False
+    return code, response.status >= 300 or told_no or code is not None

@@ -32,8 +32,13 @@ _MEANINGS: dict[str, ErrorMeaning] = {
     "server_error": "transient",
     "slow_down": "transient",
 }
-_CODE = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
-_TOKEN = re.compile(r"[\x21-\x7e]+")
+# Longer than any error code, shorter than any token that a provider might repeat in its place.
+_CODE = re.compile(r"[A-Za-z0-9_.\-]{1,40}")
+# What can stand in an Authorization header (RFC 6750 §2.1); a refresh token only travels in bodies and
+# may hold spaces (RFC 6749 appendix A.17).
+_ACCESS_TOKEN = re.compile(r"[\x21-\x7e]+")
+_REFRESH_TOKEN = re.compile(r"[\x20-\x7e]+")
+_SCOPE = re.compile(r"[\x21-\x7e]+")
 
 
 class TokenResponse(Record, frozen=True):
@@ -58,7 +63,9 @@ def refresh_request(client: Client, refresh_token: str, scopes: tuple[str, ...])
     """Ask for the next token set (RFC 6749 §6); the scopes go along only where the provider wants them."""
     parameters = {"grant_type": "refresh_token", "refresh_token": refresh_token}
     if client.refresh_sends_scope and scopes:
-        parameters["scope"] = client.scope_separator.join(scopes)
+        # An answer may leave out the scopes that a refresh token hangs on; a refresh must not.
+        wanted = dict.fromkeys((*scopes, *client.offline_scopes))
+        parameters["scope"] = client.scope_separator.join(wanted)
     return token_request(client, client.refresh_url or client.token_url, parameters | client.token_parameters)
 
 
@@ -75,10 +82,10 @@ def token_response(
     paths = client.response if before is None else client.refresh_response
     document = response.json_object()
     _raise_error(client, paths, response, document, requested_at)
-    access_token = _token(document, paths.access_token)
+    access_token = _token(document, paths.access_token, _ACCESS_TOKEN)
     if access_token is None:
         raise ProviderProtocolError(f"{client.label} answered without an access token")
-    new_refresh = _token(document, paths.refresh_token)
+    new_refresh = _token(document, paths.refresh_token, _REFRESH_TOKEN) if client.refresh_supported else None
     kept = before.tokens if before is not None else None
     tokens = TokenSet(
         access_token=access_token,
@@ -97,6 +104,13 @@ def token_response(
     )
 
 
+def error_code(error: Any) -> str | None:
+    """The code in an `error` member, if it is one that may be shown; some providers nest it in an object."""
+    if isinstance(error, dict):
+        error = error.get("code") or error.get("type")
+    return error if isinstance(error, str) and _CODE.fullmatch(error) else None
+
+
 def error_for(client: Client, code: str, status: int, retry_after: int | None = None) -> ProviderError:
     """The error that an OAuth error code means at this provider (RFC 6749 §5.2)."""
     meaning = client.error_meanings.get(code) or _MEANINGS.get(code)
@@ -111,9 +125,7 @@ def error_for(client: Client, code: str, status: int, retry_after: int | None = 
 
 
 def _raise_unavailable(client: Client, response: Response, now: Instant) -> None:
-    raise ProviderUnavailable(
-        f"{client.label} answered HTTP {response.status}", retry_after=response.retry_after(now)
-    )
+    raise ProviderUnavailable(f"{client.label} answered HTTP {response.status}", retry_after=response.retry_after(now))
 
 
 def _raise_error(
@@ -122,28 +134,25 @@ def _raise_error(
     """Errors come with 4xx, but at some providers with 200 as well."""
     ok = at_path(document, paths.ok) if paths.ok else None
     error = at_path(document, paths.error)
-    if isinstance(error, dict):
-        error = error.get("code") or error.get("type")
     if response.status < 300 and not error and ok is not False:
         return
-    code = error if isinstance(error, str) and _CODE.fullmatch(error) else None
+    code = error_code(error)
     if code is None:
         raise ProviderProtocolError(f"{client.label} answered HTTP {response.status} without an error code")
     raise error_for(client, code, response.status, response.retry_after(now))
 
 
-def _token(document: dict[str, Any], path: str) -> str | None:
+def _token(document: dict[str, Any], path: str, form: re.Pattern[str]) -> str | None:
     value = at_path(document, path)
     if value is None or value == "":
         return None
-    # What cannot stand in an Authorization header (RFC 6750 §2.1) is no token.
-    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+    if not isinstance(value, str) or not form.fullmatch(value):
         raise ProviderProtocolError(f"the provider's {path} is not a token")
     return value
 
 
 def _token_type(value: Any, kept: TokenSet | None) -> str:
-    """`Bearer` where the provider says nothing, or spells it its own way (RFC 6749 §7.1: case-insensitive)."""
+    """`Bearer` where the provider says nothing, or in its own spelling (RFC 6749 §7.1: case-insensitive)."""
     if not isinstance(value, str) or not _CODE.fullmatch(value):
         return kept.token_type if kept else "Bearer"
     return "Bearer" if value.lower() == "bearer" else value
@@ -167,7 +176,11 @@ def _after(instant: Instant, seconds: int | None) -> Instant | None:
 
 
 def _refresh_expiry(
-    paths: TokenResponsePaths, document: dict[str, Any], now: Instant, new_refresh: str | None, kept: TokenSet | None
+    paths: TokenResponsePaths,
+    document: dict[str, Any],
+    now: Instant,
+    new_refresh: str | None,
+    kept: TokenSet | None,
 ) -> Instant | None:
     path = paths.refresh_expires_in
     stated = _seconds(at_path(document, path)) if path else None
@@ -179,8 +192,9 @@ def _refresh_expiry(
 
 
 def _scopes(paths: TokenResponsePaths, value: Any) -> tuple[str, ...]:
+    """The scopes in a text or a list (RFC 6749 §3.3); what cannot be one is left out."""
     if isinstance(value, list):
-        return tuple(scope for scope in value if isinstance(scope, str))
-    if not isinstance(value, str):
-        return ()
-    return tuple(value.replace(paths.scope_separator, " ").split())
+        words = [word for item in value if isinstance(item, str) for word in item.split()]
+    else:
+        words = value.replace(paths.scope_separator, " ").split() if isinstance(value, str) else []
+    return tuple(word for word in words if _SCOPE.fullmatch(word))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from grantkeeper import logs
 from grantkeeper.clock import Instant
+from grantkeeper.errors import SealError
 from grantkeeper.model import Authorization, HeldGrant
-from grantkeeper.storage.database import Database
+from grantkeeper.storage.database import Database, Row
 from grantkeeper.storage.vault import Vault
 
 
@@ -19,9 +21,7 @@ class AuthorizationStore:
         """Remember an attempt before its browser leaves for the provider."""
         secrets = {"code_verifier": authorization.code_verifier, "nonce": authorization.nonce}
         row = authorization.state_hash.hex()
-        sealed = await self._vault.seal(
-            authorization.account_uuid, secrets, "authorizations", row, "sealed_secrets"
-        )
+        sealed = await self._vault.seal(authorization.account_uuid, secrets, "authorizations", row, "sealed_secrets")
         await self._database.execute(
             "add_authorization",
             state_hash=authorization.state_hash,
@@ -65,9 +65,7 @@ class AuthorizationStore:
             if row is None:
                 return None
             await statements.execute("forget_authorization_secrets", state_hash=authorization.state_hash)
-        secrets = await self._vault.open_secrets(
-            authorization.account_uuid, row[0], authorization.state_hash.hex()
-        )
+        secrets = await self._vault.open_secrets(authorization.account_uuid, row[0], authorization.state_hash.hex())
         return secrets["code_verifier"], secrets["nonce"]
 
     async def hold(self, held: HeldGrant) -> None:
@@ -93,25 +91,31 @@ class AuthorizationStore:
         row = await self._database.fetch_one(
             "take_held_grant", handle_hash=handle_hash, account_uuid=account_uuid, user_uuid=user_uuid
         )
-        if row is None:
-            return None
-        return HeldGrant(
-            handle_hash=handle_hash,
-            account_uuid=row[0],
-            user_uuid=row[1],
-            provider=row[2],
-            client_id=row[3],
-            connection_uuid=row[4],
-            redirect_to=row[5],
-            expires_at=row[6],
-            grant=await self._vault.open_grant(account_uuid, row[7], handle_hash.hex()),
-        )
+        return await self._held(row) if row else None
 
     async def take_expired_held(self, now: Instant) -> list[HeldGrant]:
-        """Grants that nobody chose in time, each given to one caller only."""
-        rows = await self._database.fetch_all("list_expired_held_grants", now=now)
-        taken = [await self.take_held(bytes(row[0]), row[1], row[2]) for row in rows]
-        return [held for held in taken if held is not None]
+        """Grants that nobody chose in time, each given to one caller only; what does not open is dropped."""
+        held = []
+        for row in await self._database.fetch_all("take_expired_held_grants", now=now):
+            try:
+                held.append(await self._held(row))
+            except SealError as error:
+                logs.event("held_grant.unreadable", level=logs.ERROR, reason=error.message)
+        return held
+
+    async def _held(self, row: Row) -> HeldGrant:
+        handle_hash = bytes(row[0])
+        return HeldGrant(
+            handle_hash=handle_hash,
+            account_uuid=row[1],
+            user_uuid=row[2],
+            provider=row[3],
+            client_id=row[4],
+            connection_uuid=row[5],
+            redirect_to=row[6],
+            expires_at=row[7],
+            grant=await self._vault.open_grant(row[1], row[8], handle_hash.hex()),
+        )
 
     async def purge(self, before: Instant) -> None:
         """Drop attempts that expired before that instant."""

@@ -11,6 +11,7 @@ from grantkeeper import logs
 from grantkeeper.clock import Instant
 from grantkeeper.errors import SealError
 from grantkeeper.model import (
+    LABEL_LENGTH,
     Claim,
     Connection,
     Evidence,
@@ -19,12 +20,17 @@ from grantkeeper.model import (
     MustAct,
     Record,
     Status,
+    Summary,
     TokenSet,
 )
 from grantkeeper.storage.database import Database, Row, Statements
 from grantkeeper.storage.vault import Vault
 
 _TABLE = "connections"
+_STATUSES = {status.value: status for status in Status}
+_MUST_ACT = {who.value: who for who in MustAct}
+# Case folding makes at most three characters of one.
+_LONGEST_LABEL_KEY = 3 * LABEL_LENGTH
 
 
 class Page(Record, frozen=True):
@@ -112,9 +118,29 @@ class ConnectionStore:
 
     async def list_page(self, account_uuid: str, page: Page) -> list[Connection]:
         """The account's connections that the page selects."""
-        text, parameters = _list_statement(page)
-        rows = await self._database.fetch_all(text, account_uuid=account_uuid, limit=page.limit, **parameters)
-        return [connection_of(row) for row in rows]
+        return [connection_of(row) for row in await self._select("connection", account_uuid, page)]
+
+    async def list_summaries(self, account_uuid: str, page: Page) -> list[Summary]:
+        """The same rows with only what every list shows: the columns of a row cost more than finding it."""
+        return [
+            Summary(
+                uuid=row[0],
+                label=row[1],
+                provider=row[2],
+                created_at=row[3],
+                updated_at=row[4],
+                access_token_expires_at=row[5],
+                refresh_token_expires_at=row[6],
+            )
+            for row in await self._select("summary", account_uuid, page)
+        ]
+
+    async def _select(self, columns: str, account_uuid: str, page: Page) -> Sequence[Row]:
+        if page.label is not None and len(page.label) > _LONGEST_LABEL_KEY:
+            # No label is that long; SQLite refuses to compare with a pattern past 50,000 bytes.
+            return []
+        text, parameters = _list_statement(columns, page)
+        return await self._database.fetch_all(text, account_uuid=account_uuid, limit=page.limit, **parameters)
 
     async def labels(self, account_uuid: str, provider: str) -> set[str]:
         """The labels in use at one provider."""
@@ -133,7 +159,9 @@ class ConnectionStore:
                 await add_evidence(statements, evidence)
         return connection_of(row) if row else None
 
-    async def delete(self, account_uuid: str, uuid: str, revocation_uuid: str, now: Instant, evidence: Evidence) -> bool:
+    async def delete(
+        self, account_uuid: str, uuid: str, revocation_uuid: str, now: Instant, evidence: Evidence
+    ) -> bool:
         """Remove the connection and leave its token set for the revocation, in one transaction."""
         async with self._database.transaction() as statements:
             row = await statements.fetch_one("delete_connection", account_uuid=account_uuid, uuid=uuid)
@@ -147,8 +175,8 @@ class ConnectionStore:
     async def _leave_for_revocation(
         self, statements: Statements, connection: Connection, sealed: bytes, revocation_uuid: str, now: Instant
     ) -> None:
-        cipher = await self._vault.cipher(connection.account_uuid, statements)
         try:
+            cipher = await self._vault.cipher(connection.account_uuid, statements)
             plain = cipher.open(bytes(sealed), _TABLE, connection.uuid, "sealed_tokens")
         except SealError as error:
             # What nobody can open nobody can revoke; the person may still get rid of it.
@@ -207,7 +235,9 @@ class ConnectionStore:
     async def claim_due(self, owner: str, now: Instant, until: Instant, most: int) -> list[Claim]:
         """The leases of up to `most` connections that are due, those due longest first."""
         rows = await self._database.fetch_all("claim_due", owner=owner, now=now, until=until, most=most)
-        return [_claim(row, owner, until) for row in rows]
+        claims = [_claim(row, owner, until) for row in rows]
+        # RETURNING promises no order.
+        return sorted(claims, key=lambda claim: claim.connection.next_refresh_at or 0)
 
     async def next_due_at(self) -> Instant | None:
         """When the next connection falls due; None: none ever does."""
@@ -216,15 +246,16 @@ class ConnectionStore:
 
     async def renew_lease(self, lease: Lease, until: Instant) -> bool:
         """False where the lease is no longer ours."""
-        return 1 == await self._database.execute(
-            "renew_lease", uuid=lease.connection_uuid, owner=lease.owner, fence=lease.fence, until=until
+        return (
+            await self._database.execute(
+                "renew_lease", uuid=lease.connection_uuid, owner=lease.owner, fence=lease.fence, until=until
+            )
+            == 1
         )
 
     async def release_lease(self, lease: Lease) -> None:
         """Give the lease back; nothing where it is no longer ours."""
-        await self._database.execute(
-            "release_lease", uuid=lease.connection_uuid, owner=lease.owner, fence=lease.fence
-        )
+        await self._database.execute("release_lease", uuid=lease.connection_uuid, owner=lease.owner, fence=lease.fence)
 
     async def save_refresh(
         self, claim: Claim, grant: Grant, next_refresh_at: Instant | None, now: Instant
@@ -272,7 +303,14 @@ class ConnectionStore:
         return connection_of(row) if row else None
 
     async def add_revocation(
-        self, account_uuid: str, connection_uuid: str, provider: str, client_id: str, tokens: TokenSet, uuid: str, now: Instant
+        self,
+        account_uuid: str,
+        connection_uuid: str,
+        provider: str,
+        client_id: str,
+        tokens: TokenSet,
+        uuid: str,
+        now: Instant,
     ) -> None:
         """Have a grant revoked that no connection keeps."""
         await self._database.execute(
@@ -362,7 +400,7 @@ async def add_evidence(statements: Statements, evidence: Evidence) -> None:
     )
 
 
-def _list_statement(page: Page) -> tuple[str, dict[str, Any]]:
+def _list_statement(columns: str, page: Page) -> tuple[str, dict[str, Any]]:
     """The statement of an index call, put together from constants; every value is a parameter."""
     column = {"created_at": "created_at", "updated_at": "updated_at", "label": "label_key"}[page.sort]
     where, parameters = ["account_uuid = :account_uuid"], {}
@@ -378,7 +416,7 @@ def _list_statement(page: Page) -> tuple[str, dict[str, Any]]:
         where.append(f"({column}, uuid) {'<' if page.descending else '>'} (:after_value, :after_uuid)")
         parameters["after_value"], parameters["after_uuid"] = page.after
     way = " DESC" if page.descending else ""
-    text = f"SELECT {{connection}} FROM connections WHERE {' AND '.join(where)}"  # noqa: S608 - constants only
+    text = f"SELECT {{{columns}}} FROM connections WHERE {' AND '.join(where)}"  # noqa: S608 - constants only
     return f"{text} ORDER BY {column}{way}, uuid{way} LIMIT :limit", parameters
 
 
@@ -390,7 +428,7 @@ def connection_of(row: Row) -> Connection:
         provider=row[2],
         client_id=row[3],
         label=row[4],
-        status=Status(row[5]),
+        status=_STATUSES[row[5]],
         created_at=row[6],
         updated_at=row[7],
         scopes=tuple(row[8].split()),
@@ -405,7 +443,7 @@ def connection_of(row: Row) -> Connection:
         next_refresh_at=row[17],
         failures=row[18],
         failure=row[19],
-        must_act=MustAct(row[20]),
+        must_act=_MUST_ACT[row[20]],
         lease_expires_at=row[21],
     )
 

@@ -1,12 +1,12 @@
 """What both engines offer: named queries, run one by one or in a transaction.
 
 A statement lives in `queries.sql` under its name, with `:name` parameters; each engine gets it with
-the numbered parameters of its own driver. Nothing else is translated: the text is the same on both.
+the numbered parameters of its own driver. Nothing else is translated: but for one lock clause, the text
+is the same on both.
 """
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -36,7 +36,7 @@ async def until_stored(clock: Clock, save: Callable[[], Awaitable[_T]]) -> _T:
         try:
             return await save()
         except StorageUnavailable as error:
-            logs.event("storage.not_stored_yet", level=logging.ERROR, reason=error.message)
+            logs.event("storage.not_stored_yet", level=logs.ERROR, reason=error.message)
             await clock.sleep(_SAVE_PAUSE)
 
 
@@ -68,7 +68,7 @@ class Queries:
         self._dialect: Dialect = dialect
         source = files(__package__).joinpath("queries.sql").read_text("utf-8")
         parts = _BLOCK.split(source)[1:]
-        self._columns: dict[str, str] = {}
+        self._columns = {"skip_locked": "FOR UPDATE SKIP LOCKED" if dialect == "postgresql" else ""}
         self._queries: dict[str, Query] = {}
         for kind, name, body in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
             text = " ".join(line for line in body.split("\n") if not line.startswith("--")).strip().rstrip(";")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
-from grantkeeper.errors import ConfigError, StorageError
+from grantkeeper.errors import ConfigError
+from grantkeeper.storage import postgres, sqlite
 from grantkeeper.storage.database import Database
 from grantkeeper.storage.postgres import PostgresDatabase
 from grantkeeper.storage.sqlite import SqliteDatabase
+
+_SQLITE = "sqlite:///"
 
 
 def known_revisions() -> list[str]:
@@ -48,21 +48,22 @@ def check_revision(revision: str | None) -> bool:
 
 
 def migrate(url: str) -> str:
-    """Bring the database to our revision and answer it. Safe to call from several processes at a time."""
-    from alembic import command
-    from alembic.config import Config
+    """Bring the database to our revision and answer it. Safe to call from several processes at a time.
 
-    config = Config()
-    config.set_main_option("script_location", f"{__package__}:migrations")
-    config.attributes["url"] = _sqlalchemy_url(url)
-    with _one_at_a_time(url):
-        command.upgrade(config, "head")
+    All or nothing. Raises ConfigError where its schema is newer, StorageError as `open_database` does.
+    """
+    from grantkeeper.storage.migrations.upgrade import upgrade
+
+    if url.startswith(_SQLITE):
+        _create_file(url)
+    with sqlite.translated() if url.startswith(_SQLITE) else postgres.translated_opening():
+        upgrade(url)
     return known_revisions()[-1]
 
 
 async def open_database(url: str, pool_size: int = 8) -> Database:
     """Open a database whose schema is ours; SQLite is brought there first, PostgreSQL is refused politely."""
-    if url.startswith("sqlite:///"):
+    if url.startswith(_SQLITE):
         return await _open_sqlite(url)
     database = await PostgresDatabase.open(url, pool_size)
     try:
@@ -75,12 +76,7 @@ async def open_database(url: str, pool_size: int = 8) -> Database:
 
 
 async def _open_sqlite(url: str) -> Database:
-    path = Path(url.removeprefix("sqlite:///"))
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not path.exists():
-        # Created here so that nobody else on the machine may read it, whatever the umask.
-        path.touch(mode=0o600)
-    database = SqliteDatabase(path)
+    database = SqliteDatabase(_create_file(url))
     try:
         if not check_revision(await current_revision(database)):
             await asyncio.to_thread(migrate, url)
@@ -90,20 +86,14 @@ async def _open_sqlite(url: str) -> Database:
     return database
 
 
-def _sqlalchemy_url(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    return url if scheme == "sqlite" else f"postgresql+asyncpg://{rest}"
-
-
-@contextmanager
-def _one_at_a_time(url: str) -> Iterator[None]:
-    """On SQLite a lock on a file beside the database; PostgreSQL's lock is taken by the migration itself."""
-    if not url.startswith("sqlite:///"):
-        yield
-        return
+def _create_file(url: str) -> Path:
+    """The file of an SQLite URL, there from now on; ConfigError where it cannot be made."""
+    path = Path(url.removeprefix(_SQLITE))
     try:
-        with Path(url.removeprefix("sqlite:///") + ".migrate-lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not path.exists():
+            # Created here so that nobody else on the machine may read it, whatever the umask.
+            path.touch(mode=0o600)
     except OSError as error:
-        raise StorageError(f"the database cannot be migrated: {error.strerror}") from None
+        raise ConfigError([f"{path}: the database cannot be created: {error.strerror}"]) from None
+    return path

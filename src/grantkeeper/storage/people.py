@@ -27,7 +27,12 @@ class PeopleStore:
         """A new tenant, with a data keyset of its own."""
         wrapped, root_key_id = self._vault.new_keyset(uuid)
         await self._database.execute(
-            "add_account", uuid=uuid, name=name, wrapped_keyset=wrapped, root_key_id=root_key_id, created_at=now
+            "add_account",
+            uuid=uuid,
+            name=name,
+            wrapped_keyset=wrapped,
+            root_key_id=root_key_id,
+            created_at=now,
         )
         return Account(uuid=uuid, name=name, created_at=now)
 
@@ -38,13 +43,16 @@ class PeopleStore:
 
     async def add_user(self, user: User, password_hash: str) -> bool:
         """False where the e-mail address is taken."""
-        return 1 == await self._database.execute(
-            "add_user",
-            uuid=user.uuid,
-            email=user.email,
-            name=user.name,
-            password_hash=password_hash,
-            created_at=user.created_at,
+        return (
+            await self._database.execute(
+                "add_user",
+                uuid=user.uuid,
+                email=user.email,
+                name=user.name,
+                password_hash=password_hash,
+                created_at=user.created_at,
+            )
+            == 1
         )
 
     async def list_users(self) -> list[User]:
@@ -77,13 +85,16 @@ class PeopleStore:
 
     async def add_login(self, uuid: str, user_uuid: str, account_uuid: str, now: Instant) -> bool:
         """Let a user into an account; False where that is so already."""
-        return 1 == await self._database.execute(
-            "add_login", uuid=uuid, user_uuid=user_uuid, account_uuid=account_uuid, created_at=now
+        return (
+            await self._database.execute(
+                "add_login", uuid=uuid, user_uuid=user_uuid, account_uuid=account_uuid, created_at=now
+            )
+            == 1
         )
 
     async def delete_login(self, user_uuid: str, account_uuid: str) -> bool:
         """End a membership; the user's tokens for that account stop working with it."""
-        return 1 == await self._database.execute("delete_login", user_uuid=user_uuid, account_uuid=account_uuid)
+        return await self._database.execute("delete_login", user_uuid=user_uuid, account_uuid=account_uuid) == 1
 
     async def list_logins(self, user_uuid: str) -> list[Login]:
         """The accounts of a user."""
@@ -120,12 +131,13 @@ class PeopleStore:
 
     async def revoke_token(self, uuid: str, now: Instant) -> bool:
         """False where there is no such living token."""
-        return 1 == await self._database.execute("revoke_personal_access_token", uuid=uuid, now=now)
+        return await self._database.execute("revoke_personal_access_token", uuid=uuid, now=now) == 1
 
     async def touch_tokens(self, used: Sequence[tuple[str, Instant]]) -> None:
         """Note when tokens were last used."""
         async with self._database.transaction() as statements:
-            for uuid, now in used:
+            # In one order: two processes that note the same tokens must not wait for each other.
+            for uuid, now in sorted(used):
                 await statements.execute("touch_personal_access_token", uuid=uuid, now=now)
 
     async def add_uses(self, subject: str, window_start: Instant, uses: int) -> int:

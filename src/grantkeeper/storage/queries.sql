@@ -1,13 +1,22 @@
 -- Every statement of the product. `-- query: name` begins one; `-- columns: name` is a list of columns
 -- that queries take in as {name}. The same text runs on SQLite and PostgreSQL; `:name` is a parameter.
+-- The one exception is {skip_locked}, FOR UPDATE SKIP LOCKED on PostgreSQL: claimers pass over the rows that
+-- another is just claiming, where they would else wait for each other until one is told of a deadlock.
+-- SQLite has one writer at a time and nothing to skip.
 
 -- columns: connection
 uuid, account_uuid, provider, client_id, label, status, created_at, updated_at, scopes, generation, token_type,
 refreshable, subject, identity, access_token_expires_at, refresh_token_expires_at, refreshed_at, next_refresh_at,
 failures, failure, must_act, lease_expires_at
 
+-- columns: summary
+uuid, label, provider, created_at, updated_at, access_token_expires_at, refresh_token_expires_at
+
 -- columns: personal_access_token
 uuid, user_uuid, account_uuid, name, scopes, created_at, expires_at, last_used_at, revoked_at
+
+-- columns: held_grant
+handle_hash, account_uuid, user_uuid, provider, client_id, connection_uuid, redirect_to, expires_at, sealed_grant
 
 
 -- query: get_instance_value
@@ -170,11 +179,12 @@ RETURNING {connection}, lease_fence, sealed_tokens
 -- The predicate stands inside and outside: with it inside only, two claimers that picked the same rows
 -- both get them on PostgreSQL.
 -- query: claim_due
-UPDATE connections SET lease_owner = :owner, lease_fence = lease_fence + 1, lease_expires_at = :until
-WHERE uuid IN (
+WITH due AS MATERIALIZED (
     SELECT uuid FROM connections WHERE next_refresh_at <= :now
     AND (lease_expires_at IS NULL OR lease_expires_at <= :now)
-    ORDER BY next_refresh_at LIMIT :most)
+    ORDER BY next_refresh_at LIMIT :most {skip_locked})
+UPDATE connections SET lease_owner = :owner, lease_fence = lease_fence + 1, lease_expires_at = :until
+WHERE uuid IN (SELECT uuid FROM due)
 AND next_refresh_at <= :now AND (lease_expires_at IS NULL OR lease_expires_at <= :now)
 RETURNING {connection}, lease_fence, sealed_tokens
 
@@ -238,17 +248,20 @@ UPDATE authorizations SET sealed_secrets = NULL WHERE state_hash = :state_hash
 DELETE FROM authorizations WHERE expires_at <= :before
 
 -- query: add_held_grant
-INSERT INTO held_grants (handle_hash, account_uuid, user_uuid, provider, client_id, connection_uuid, redirect_to,
-    expires_at, sealed_grant)
+INSERT INTO held_grants ({held_grant})
 VALUES (:handle_hash, :account_uuid, :user_uuid, :provider, :client_id, :connection_uuid, :redirect_to,
     :expires_at, :sealed_grant)
 
 -- query: take_held_grant
 DELETE FROM held_grants WHERE handle_hash = :handle_hash AND account_uuid = :account_uuid AND user_uuid = :user_uuid
-RETURNING account_uuid, user_uuid, provider, client_id, connection_uuid, redirect_to, expires_at, sealed_grant
+RETURNING {held_grant}
 
--- query: list_expired_held_grants
-SELECT handle_hash, account_uuid, user_uuid FROM held_grants WHERE expires_at <= :now LIMIT 100
+-- query: take_expired_held_grants
+WITH due AS MATERIALIZED (
+    SELECT handle_hash FROM held_grants WHERE expires_at <= :now
+    ORDER BY expires_at LIMIT 100 {skip_locked})
+DELETE FROM held_grants WHERE handle_hash IN (SELECT handle_hash FROM due)
+RETURNING {held_grant}
 
 
 -- query: add_revocation
@@ -257,8 +270,11 @@ INSERT INTO revocations (uuid, account_uuid, connection_uuid, provider, client_i
 VALUES (:uuid, :account_uuid, :connection_uuid, :provider, :client_id, :sealed_tokens, :now, :next_attempt_at, 0)
 
 -- query: claim_revocations
+WITH due AS MATERIALIZED (
+    SELECT uuid FROM revocations WHERE next_attempt_at <= :now
+    ORDER BY next_attempt_at LIMIT :most {skip_locked})
 UPDATE revocations SET attempts = attempts + 1, next_attempt_at = :until
-WHERE uuid IN (SELECT uuid FROM revocations WHERE next_attempt_at <= :now ORDER BY next_attempt_at LIMIT :most)
+WHERE uuid IN (SELECT uuid FROM due)
 AND next_attempt_at <= :now
 RETURNING uuid, account_uuid, connection_uuid, provider, client_id, sealed_tokens, created_at, attempts
 

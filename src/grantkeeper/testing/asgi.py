@@ -99,9 +99,7 @@ def json_response(status: int, payload: object, headers: Headers = ()) -> Respon
     """A JSON answer that no cache keeps (RFC 6749 §5.1)."""
     kept_by_nobody = (("cache-control", "no-store"), ("pragma", "no-cache"))
     media_type = ("content-type", "application/json")
-    return Response(
-        status=status, headers=(media_type, *kept_by_nobody, *headers), body=msgspec.json.encode(payload)
-    )
+    return Response(status=status, headers=(media_type, *kept_by_nobody, *headers), body=msgspec.json.encode(payload))
 
 
 def redirect(location: str, headers: Headers = ()) -> Response:
@@ -122,9 +120,7 @@ async def read_request(scope: Scope, receive: Receive, path: str) -> Request:
         if len(body) > BODY_LIMIT:
             raise RequestRefused(413, "The request is too large.")
         more = message.get("more_body", False)
-    headers = _joined(
-        (name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]
-    )
+    headers = _joined((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"])
     query = Parameters(scope.get("query_string", b"").decode("utf-8", "replace"))
     return Request(method=scope["method"], path=path, query=query, headers=headers, body=bytes(body))
 

@@ -147,9 +147,7 @@ class AuthorizationEndpoint:
         return client, redirect_uri
 
     def _consent_page(self, request: Request, asked: AuthorizationRequest) -> Response:
-        carried = urlencode(
-            {name: value for name in _CARRIED if (value := request.query.get(name)) is not None}
-        )
+        carried = urlencode({name: value for name in _CARRIED if (value := request.query.get(name)) is not None})
         key = self.guard.browser_key(request)
         return page(
             "consent.html",
@@ -166,9 +164,7 @@ class AuthorizationEndpoint:
     def _refused(self, query: Parameters, error: OAuthError) -> str:
         redirect_uri = query.get("redirect_uri") or ""
         state = None if "state" in query.repeated else query.get("state")
-        return self._answer(
-            redirect_uri, state, {"error": error.error, "error_description": error.description}
-        )
+        return self._answer(redirect_uri, state, {"error": error.error, "error_description": error.description})
 
     def _answer(self, redirect_uri: str, state: str | None, answer: Mapping[str, str]) -> str:
         """The redirect URI, its own query kept, with the answer, the state and `iss` (RFC 9207 §2)."""

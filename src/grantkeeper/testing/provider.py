@@ -103,9 +103,7 @@ class FakeProvider(ScriptedEndpoints):
         )
         self._issuer = TokenIssuer(self._store, self.policy, clock)
         self._tokens = TokenEndpoint(self._store, self.policy, self._issuer, clock, self._clients)
-        self._authorization = AuthorizationEndpoint(
-            self.issuer, self._store, clock, self._clients, people, scopes
-        )
+        self._authorization = AuthorizationEndpoint(self.issuer, self._store, clock, self._clients, people, scopes)
         self._routes = self._route_table()
         if settings_page:
             shown = SettingsPage(
@@ -276,9 +274,7 @@ class FakeProvider(ScriptedEndpoints):
             form = Parameters("")
         presented = form.get("refresh_token") if endpoint == "token" else None
         row = self._store.refresh_token(presented) if presented else None
-        parameters = {
-            name: "…" if name in _SECRET_PARAMETERS else value for name, value in form.items().items()
-        }
+        parameters = {name: "…" if name in _SECRET_PARAMETERS else value for name, value in form.items().items()}
         return SeenRequest(
             endpoint=endpoint,
             method=request.method,

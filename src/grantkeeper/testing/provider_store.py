@@ -73,9 +73,7 @@ class ProviderStore:
         if path is not None:
             path.touch(mode=0o600)
         # A server may build the provider in one thread and serve it in another, never in two at once.
-        self._db = sqlite3.connect(
-            path or ":memory:", isolation_level=None, check_same_thread=False, timeout=10
-        )
+        self._db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False, timeout=10)
         self.close = weakref.finalize(self, self._db.close)
         if path is not None:
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -201,9 +199,7 @@ class ProviderStore:
 
     def access_token_grant(self, token: str) -> str | None:
         """The id of the grant an access token was given for, good or not."""
-        row = self._db.execute(
-            "SELECT grant_id FROM access_token WHERE hash = ?", (digest(token),)
-        ).fetchone()
+        row = self._db.execute("SELECT grant_id FROM access_token WHERE hash = ?", (digest(token),)).fetchone()
         return str(row[0]) if row else None
 
     def revoke_access_token(self, token: str) -> None:
@@ -246,7 +242,6 @@ class ProviderStore:
     def expire_refresh_tokens(self, now: Instant, grant_id: str | None = None) -> None:
         """End the life of a grant's refresh tokens, or of all."""
         self._db.execute(
-            "UPDATE refresh_token SET expires_at = min(ifnull(expires_at, ?1), ?1)"
-            " WHERE ?2 IS NULL OR grant_id = ?2",
+            "UPDATE refresh_token SET expires_at = min(ifnull(expires_at, ?1), ?1) WHERE ?2 IS NULL OR grant_id = ?2",
             (now, grant_id),
         )

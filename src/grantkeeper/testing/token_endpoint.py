@@ -87,9 +87,7 @@ class TokenEndpoint:
         if refusal is not None:
             self._store.spend_code(code, None)
             return refusal
-        grant_id = self._store.add_grant(
-            client_id=client.client_id, subject=row.subject, scopes=row.scopes, now=now
-        )
+        grant_id = self._store.add_grant(client_id=client.client_id, subject=row.subject, scopes=row.scopes, now=now)
         self._store.spend_code(code, grant_id)
         generation = None if "refresh_token" in self._policy.omit else 1
         return self._issuer.issue(grant_id, tuple(row.scopes.split()), generation=generation)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -14,7 +14,7 @@ from grantkeeper.clients import Clients
 from grantkeeper.clock import Clock, Instant
 from grantkeeper.connections import Connections
 from grantkeeper.errors import InvalidValue
-from grantkeeper.model import Connection, Scope, Status
+from grantkeeper.model import Scope, Status, Summary
 from grantkeeper.sign_in import SignIn
 from grantkeeper.storage.people import PeopleStore
 from grantkeeper.web import representations as wire
@@ -84,7 +84,11 @@ class Api:
     async def list_connections(self, request: Request, caller: Caller) -> Reply:
         """The account's connections."""
         asked = parse_index(request.query)
-        found = await self._connections.list_page(caller, asked.page)
+        found: Sequence[Summary]
+        if asked.include:
+            found = await self._connections.list_page(caller, asked.page)
+        else:
+            found = await self._connections.list_summaries(caller, asked.page)
         rows = found[: asked.per_page]
         data = [self._connection(connection, asked.include) for connection in rows]
         if len(found) <= asked.per_page and not asked.explicit:
@@ -186,7 +190,7 @@ class Api:
             documentation=documentation,
         )
 
-    def _connection(self, connection: Connection, include: frozenset[str]) -> wire.ConnectionBody:
+    def _connection(self, connection: Summary, include: frozenset[str]) -> wire.ConnectionBody:
         return self._wire.connection(connection, self._clients.label(connection.provider), include)
 
     def _next_url(self, request: Request, asked: IndexQuery, cursor: str) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 
 from grantkeeper.errors import InvalidValue
-from grantkeeper.model import Connection, Status
+from grantkeeper.model import Status, Summary
 from grantkeeper.storage.connections import Page
 
 LARGEST_PAGE = 500
@@ -70,7 +70,7 @@ def parse_whole_number(query: Sequence[tuple[str, str]], name: str, default: int
     raise InvalidValue({name: [f"{name} must be a whole number from {least} to {most}."]})
 
 
-def next_cursor(page: Page, last: Connection) -> str:
+def next_cursor(page: Page, last: Summary) -> str:
     """The cursor behind a page's last row; opaque to callers."""
     value = last.label.casefold() if page.sort == "label" else getattr(last, page.sort)
     text = msgspec.json.encode([page.sort, page.descending, value, last.uuid])

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from grantkeeper.clock import SECOND, Instant
-from grantkeeper.model import Connection, Login, MustAct, Scope, Status
+from grantkeeper.model import Connection, Login, MustAct, Scope, Status, Summary
 
 _UTC_EXAMPLE = "2026-01-16T17:10:23.951021Z"
 _ZONE_EXAMPLE = "2026-01-16T13:10:23+00:00"
@@ -240,10 +240,10 @@ class Representations:
             )
         return found
 
-    def connection(self, connection: Connection, label: str, include: frozenset[str]) -> ConnectionBody:
-        """A connection, with what `include` asks for; `label` is its provider's."""
+    def connection(self, connection: Summary, label: str, include: frozenset[str]) -> ConnectionBody:
+        """A connection, with what `include` asks for, which a summary does not have; `label` is its provider's."""
         provider = self.provider(connection.provider, label)
-        extra = {name: getattr(self, f"_{name}")(connection) for name in include}
+        extra = {name: getattr(self, f"_{name}")(connection) for name in include} if include else {}
         return ConnectionBody(
             connection.uuid,
             connection.label,

@@ -63,9 +63,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["account_uuid"], ["accounts.uuid"], name=op.f("fk_authorizations_account_uuid_accounts")
         ),
-        sa.ForeignKeyConstraint(
-            ["user_uuid"], ["users.uuid"], name=op.f("fk_authorizations_user_uuid_users")
-        ),
+        sa.ForeignKeyConstraint(["user_uuid"], ["users.uuid"], name=op.f("fk_authorizations_user_uuid_users")),
         sa.PrimaryKeyConstraint("state_hash", name=op.f("pk_authorizations")),
     )
     op.create_index(op.f("ix_authorizations_expires_at"), "authorizations", ["expires_at"], unique=False)
@@ -97,9 +95,7 @@ def upgrade() -> None:
         sa.Column("lease_owner", sa.Text(), nullable=True),
         sa.Column("lease_fence", sa.BigInteger(), nullable=False),
         sa.Column("lease_expires_at", sa.BigInteger(), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["account_uuid"], ["accounts.uuid"], name=op.f("fk_connections_account_uuid_accounts")
-        ),
+        sa.ForeignKeyConstraint(["account_uuid"], ["accounts.uuid"], name=op.f("fk_connections_account_uuid_accounts")),
         sa.PrimaryKeyConstraint("uuid", name=op.f("pk_connections")),
     )
     op.create_index(
@@ -111,9 +107,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_connections_next_refresh_at"), "connections", ["next_refresh_at"], unique=False)
     op.create_table(
         "evidence",
-        sa.Column(
-            "seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.Column("account_uuid", sa.Text(), nullable=False),
         sa.Column("actor", sa.Text(), nullable=False),
@@ -121,9 +115,7 @@ def upgrade() -> None:
         sa.Column("connection_uuid", sa.Text(), nullable=True),
         sa.Column("request_id", sa.Text(), nullable=True),
         sa.Column("detail", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["account_uuid"], ["accounts.uuid"], name=op.f("fk_evidence_account_uuid_accounts")
-        ),
+        sa.ForeignKeyConstraint(["account_uuid"], ["accounts.uuid"], name=op.f("fk_evidence_account_uuid_accounts")),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_evidence")),
     )
     op.create_index(
@@ -143,9 +135,7 @@ def upgrade() -> None:
         sa.Column("redirect_to", sa.Text(), nullable=True),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.Column("sealed_grant", sa.LargeBinary(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["account_uuid"], ["accounts.uuid"], name=op.f("fk_held_grants_account_uuid_accounts")
-        ),
+        sa.ForeignKeyConstraint(["account_uuid"], ["accounts.uuid"], name=op.f("fk_held_grants_account_uuid_accounts")),
         sa.ForeignKeyConstraint(["user_uuid"], ["users.uuid"], name=op.f("fk_held_grants_user_uuid_users")),
         sa.PrimaryKeyConstraint("handle_hash", name=op.f("pk_held_grants")),
     )
@@ -156,9 +146,7 @@ def upgrade() -> None:
         sa.Column("user_uuid", sa.Text(), nullable=False),
         sa.Column("account_uuid", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["account_uuid"], ["accounts.uuid"], name=op.f("fk_logins_account_uuid_accounts")
-        ),
+        sa.ForeignKeyConstraint(["account_uuid"], ["accounts.uuid"], name=op.f("fk_logins_account_uuid_accounts")),
         sa.ForeignKeyConstraint(["user_uuid"], ["users.uuid"], name=op.f("fk_logins_user_uuid_users")),
         sa.PrimaryKeyConstraint("uuid", name=op.f("pk_logins")),
         sa.UniqueConstraint("user_uuid", "account_uuid", name=op.f("uq_logins_user_uuid_account_uuid")),
@@ -179,15 +167,11 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["account_uuid"], ["accounts.uuid"], name=op.f("fk_personal_access_tokens_account_uuid_accounts")
         ),
-        sa.ForeignKeyConstraint(
-            ["user_uuid"], ["users.uuid"], name=op.f("fk_personal_access_tokens_user_uuid_users")
-        ),
+        sa.ForeignKeyConstraint(["user_uuid"], ["users.uuid"], name=op.f("fk_personal_access_tokens_user_uuid_users")),
         sa.PrimaryKeyConstraint("uuid", name=op.f("pk_personal_access_tokens")),
         sa.UniqueConstraint("token_hash", name=op.f("uq_personal_access_tokens_token_hash")),
     )
-    op.create_index(
-        op.f("ix_personal_access_tokens_user_uuid"), "personal_access_tokens", ["user_uuid"], unique=False
-    )
+    op.create_index(op.f("ix_personal_access_tokens_user_uuid"), "personal_access_tokens", ["user_uuid"], unique=False)
     op.create_table(
         "revocations",
         sa.Column("uuid", sa.Text(), nullable=False),
@@ -199,9 +183,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("next_attempt_at", sa.BigInteger(), nullable=False),
         sa.Column("attempts", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["account_uuid"], ["accounts.uuid"], name=op.f("fk_revocations_account_uuid_accounts")
-        ),
+        sa.ForeignKeyConstraint(["account_uuid"], ["accounts.uuid"], name=op.f("fk_revocations_account_uuid_accounts")),
         sa.PrimaryKeyConstraint("uuid", name=op.f("pk_revocations")),
     )
     op.create_index(op.f("ix_revocations_next_attempt_at"), "revocations", ["next_attempt_at"], unique=False)
@@ -212,9 +194,7 @@ def upgrade() -> None:
         sa.Column("account_uuid", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["account_uuid"], ["accounts.uuid"], name=op.f("fk_sessions_account_uuid_accounts")
-        ),
+        sa.ForeignKeyConstraint(["account_uuid"], ["accounts.uuid"], name=op.f("fk_sessions_account_uuid_accounts")),
         sa.ForeignKeyConstraint(["user_uuid"], ["users.uuid"], name=op.f("fk_sessions_user_uuid_users")),
         sa.PrimaryKeyConstraint("token_hash", name=op.f("pk_sessions")),
     )
