@@ -43,6 +43,7 @@ from grantkeeper.web.session import Sessions
 from grantkeeper.worker import Worker
 
 _SETTLE = 1.0
+_STOP_PATIENCE = 20.0
 
 
 class Services(msgspec.Struct, frozen=True):
@@ -80,10 +81,23 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
     try:
         vault = Vault(database, root)
         await vault.check()
-        yield _services(settings, clock, database, vault, clients, http)
+        services = _services(settings, clock, database, vault, clients, http)
+        try:
+            yield services
+        finally:
+            await _in_time(services.refresher.settle())
+            await _in_time(services.authorizations.settle())
     finally:
         await http.close()
         await database.close()
+
+
+async def _in_time(work: Awaitable[object]) -> None:
+    """Wait for what must still be stored, but no longer than whoever stops us will."""
+    try:
+        await asyncio.wait_for(work, _STOP_PATIENCE)
+    except TimeoutError:
+        logs.event("stop.not_everything_stored", level=logs.ERROR, waited_seconds=_STOP_PATIENCE)
 
 
 def _services(
@@ -178,7 +192,7 @@ class Application:
     async def _stop(self) -> None:
         for loop in self._loops:
             loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        await _in_time(asyncio.gather(*self._loops, return_exceptions=True))
         if self.services is not None:
             with suppress(GrantkeeperError):
                 await self.services.access.settle()
