@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -354,3 +355,10 @@ class TestOtherIdentity:
             assert "Nothing is connected yet" in (await eve.open("/connections")).text
         await person.submit("/oauth/held/keep")
         assert "“My Demo Provider Account 2” is connected." in (await person.follow()).text
+
+
+async def test_head_begins_and_ends_nothing(world: World) -> None:
+    """A link checker that asks for the headers neither starts an authorization nor uses one up."""
+    for path in ("/oauth/demo/authorize", f"/oauth/demo/authorize/{uuid4()}", "/oauth/demo/callback"):
+        answer = await world.client.head(path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, "GET")

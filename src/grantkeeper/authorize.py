@@ -13,7 +13,7 @@ import uuid as uuids
 from collections.abc import Collection, Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
@@ -515,8 +515,10 @@ def _free_label(provider_label: str, taken: set[str]) -> str:
 
 
 def _retry_url(attempt: Authorization) -> str:
-    base = f"/oauth/{attempt.provider}/authorize"
-    return f"{base}/{attempt.connection_uuid}" if attempt.connection_uuid else base
+    """The same attempt again, which ends where this one would have ended."""
+    begin = f"/oauth/{attempt.provider}/authorize"
+    begin += f"/{attempt.connection_uuid}" if attempt.connection_uuid else ""
+    return f"{begin}?{urlencode({'redirect_to': attempt.redirect_to})}" if attempt.redirect_to else begin
 
 
 def _used(attempt: Authorization) -> AuthorizationFailed:

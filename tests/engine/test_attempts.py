@@ -160,6 +160,7 @@ async def test_denied_is_denied(world: World) -> None:
     for attempt, retry_url in (
         (await begin(world), "/oauth/demo/authorize"),
         (await begin(world, connection=connection), f"/oauth/demo/authorize/{connection.uuid}"),
+        (await begin(world, redirect_to="/connect?a=1"), "/oauth/demo/authorize?redirect_to=%2Fconnect%3Fa%3D1"),
     ):
         failure = await fails(world, world.provider.deny(attempt))
         assert (failure.reason, failure.status, failure.retry_url) == ("denied", 200, retry_url)

@@ -137,9 +137,10 @@ async def test_a_bad_answer_to_a_reauthorization_leaves_what_works(rough: Rough,
     [
         (("100", 100.9), 100),
         ((10**12, 1e300), 10 * 365 * 86_400),
-        ((-1, 0, True, None, "soon", []), None),
+        ((-1, 0, "-3600"), 60),
+        ((True, None, "soon", []), None),
     ],
-    ids=["plain", "endless", "none"],
+    ids=["plain", "endless", "over", "none"],
 )
 async def test_an_odd_lifetime_makes_a_usable_connection(
     rough: Rough, lifetimes: tuple[object, ...], seconds: int | None

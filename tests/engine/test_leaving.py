@@ -126,7 +126,6 @@ async def test_settling_waits_for_what_is_on_its_way_only(world: World, tmp_path
     assert (await world.stored(connection)).generation == 2
 
 
-@pytest.mark.xfail(strict=True, reason="Application._stop does not call settle() of refresher and authorizations")
 async def test_a_service_that_stops_stores_what_is_on_its_way(tmp_path: Path) -> None:
     """Stopped in the middle of a refresh and of a connect, it loses neither."""
     url = f"sqlite:///{tmp_path / 'grantkeeper.sqlite3'}"

@@ -17,7 +17,13 @@ from grantkeeper.errors import (
 )
 from grantkeeper.model import TokenSet
 from grantkeeper.oauth.client import TokenResponsePaths
-from grantkeeper.oauth.token import LONGEST_LIFETIME, exchange_request, refresh_request, token_response
+from grantkeeper.oauth.token import (
+    LONGEST_LIFETIME,
+    SHORTEST_LIFETIME,
+    exchange_request,
+    refresh_request,
+    token_response,
+)
 from tests.oauth.clients import NOW, SHOP, answer, before, good, shop
 
 SLACK_CODE = TokenResponsePaths(
@@ -116,9 +122,9 @@ def test_a_good_answer_becomes_a_grant() -> None:
         (10**400, None),
         ("1" * 20, LONGEST_LIFETIME),
         (1, 1),
-        (0, None),
-        (-1, None),
-        ("-3600", None),
+        (0, SHORTEST_LIFETIME),
+        (-1, SHORTEST_LIFETIME),
+        ("-3600", SHORTEST_LIFETIME),
         ("NaN", None),
         ("inf", None),
         ("soon", None),
@@ -132,7 +138,7 @@ def test_a_good_answer_becomes_a_grant() -> None:
     ids=lambda value: str(value)[:12],
 )
 def test_expires_in_is_seconds_or_nothing(value: object, seconds: int | None) -> None:
-    """Numbers in strings count; nonsense counts as absent, and nothing outlives ten years."""
+    """Numbers in strings count, what is over lasts a minute; nonsense is absent, nothing outlives ten years."""
     assert lifetime(tokens_of({**good(), "expires_in": value})) == seconds
     with_default = TokenResponsePaths(default_lifetime=7200)
     assert lifetime(tokens_of({**good(), "expires_in": value}, response=with_default)) == (seconds or 7200)

@@ -37,7 +37,9 @@ class ProviderHttp:
             # A cookie that came with one account's answer must not go along with another's request.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             verify=_tls(),
-            limits=httpx2.Limits(max_connections=200, max_keepalive_connections=50),
+            # Idle ones are dropped before servers do it (Node after 5 s): a request that meets a closing connection
+            # fails, and a code is good for one request only.
+            limits=httpx2.Limits(max_connections=200, max_keepalive_connections=50, keepalive_expiry=2),
             # Plain bodies only, so that what was read is what was counted.
             headers={"user-agent": "grantkeeper", "accept-encoding": "identity"},
         )

@@ -21,6 +21,9 @@ from grantkeeper.oauth.message import Request, Response, at_path, token_request
 LONGEST_LIFETIME = 10 * 365 * 86_400
 """Seconds; a provider that promises more is taken at this."""
 
+SHORTEST_LIFETIME = 60
+"""Seconds; a token that is over already, as its provider says, is taken at this."""
+
 _MEANINGS: dict[str, ErrorMeaning] = {
     "invalid_grant": "grant",
     "invalid_client": "client",
@@ -93,7 +96,7 @@ def token_response(
         refresh_token=new_refresh or (kept.refresh_token if kept else None),
         issued_at=requested_at,
         access_token_expires_at=_after(
-            requested_at, _seconds(at_path(document, paths.expires_in)) or paths.default_lifetime
+            requested_at, _lifetime(at_path(document, paths.expires_in)) or paths.default_lifetime
         ),
         refresh_token_expires_at=_refresh_expiry(paths, document, requested_at, new_refresh, kept),
     )
@@ -158,17 +161,30 @@ def _token_type(value: Any, kept: TokenSet | None) -> str:
     return "Bearer" if value.lower() == "bearer" else value
 
 
+def _lifetime(value: Any) -> int | None:
+    """An access token's lifetime. One that is said to be over counts as SHORTEST_LIFETIME.
+
+    As absent it would never be refreshed, as over it would be refreshed without pause.
+    """
+    number = _number(value)
+    return SHORTEST_LIFETIME if number is not None and number < 1 else _seconds(value)
+
+
 def _seconds(value: Any) -> int | None:
-    """A lifetime in seconds; numbers in strings count, nonsense (negative, zero, words) counts as absent."""
+    """A lifetime in seconds; nonsense (negative, zero, words) counts as absent."""
+    number = _number(value)
+    return None if number is None or number < 1 else int(min(number, LONGEST_LIFETIME))
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, also in a string."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         number = float(value)
     except (ValueError, OverflowError):
         return None
-    if not math.isfinite(number) or number < 1:
-        return None
-    return int(min(number, LONGEST_LIFETIME))
+    return number if math.isfinite(number) else None
 
 
 def _after(instant: Instant, seconds: int | None) -> Instant | None:
