@@ -259,3 +259,25 @@ async def test_others_connections_are_in_no_list(either_world: World) -> None:
     cursor = (await page(either_world, per_page=1))["meta"]["next_cursor"]
     rows = (await eve.get(INDEX, params={"cursor": cursor})).json()["data"]
     assert {row["uuid"] for row in rows} <= {theirs.uuid}
+
+
+async def test_logins_and_providers_come_in_pages_too(world: World) -> None:
+    """`per_page` cuts them, the cursor leads on, and the last page says that it is the last."""
+    for number in range(3):
+        account = await world.services.people.add_account(f"00000000-0000-4000-8000-00000000000{number}", "A", 1)
+        await world.services.people.add_login(
+            f"10000000-0000-4000-8000-00000000000{number}", world.login.user.uuid, account.uuid, number
+        )
+    for path, total in (("/api/v1/logins", 4), ("/api/v1/oauth/providers", 1)):
+        everything = (await world.client.get(path)).json()
+        assert list(everything) == ["data"]
+        assert len(everything["data"]) == total
+        seen, url = [], f"{path}?per_page=1"
+        while url:
+            page = (await world.client.get(url)).json()
+            assert len(page["data"]) == page["meta"]["per_page"] == 1
+            seen += page["data"]
+            url = page["links"]["next"]
+        assert seen == everything["data"]
+        for query in ("per_page=0", "per_page=501", "per_page=x", "cursor=nonsense"):
+            assert (await world.client.get(f"{path}?{query}")).status_code == 422

@@ -30,7 +30,7 @@ async def world(tmp_path: Path, own_postgres: PostgresServer) -> AsyncIterator[W
     """The product on it."""
     url = own_postgres.create_database()
     await asyncio.to_thread(migrate, url)
-    async with open_world(tmp_path, url) as world:
+    async with open_world(tmp_path, url, rate_limit=1_000_000) as world:
         yield world
 
 
@@ -142,6 +142,39 @@ async def test_readers_are_told_to_come_back(world: World, own_postgres: Postgre
     start(own_postgres)
 
     assert (await world.read_token(connection)).status_code == 200
+
+
+async def test_a_restart_under_load_is_no_more_than_a_pause(world: World, own_postgres: PostgresServer) -> None:
+    """Readers get their token or are told to come back, tokens run out meanwhile, and no grant is lost."""
+    world.provider.policy.mode = "strict"
+    connections = [await world.connect() for _ in range(4)]
+    statuses: set[int] = set()
+    stopped = False
+
+    async def reads(connection: Connection) -> None:
+        while not stopped:
+            statuses.add((await world.read_token(connection)).status_code)
+            await asyncio.sleep(0)
+
+    readers = [asyncio.create_task(reads(connection)) for connection in connections * 4]
+    for mode in ("fast", "immediate"):
+        world.clock.advance(3600)
+        await world.provider.wait_for_requests(world.provider.counts["token"] + 1)
+        await stop(own_postgres, "fast" if mode == "fast" else "immediate")
+        await asyncio.wait(readers, timeout=0.2)
+        start(own_postgres)
+        for _ in range(20):
+            world.clock.advance(0.5)
+            await asyncio.wait(readers, timeout=0.02)
+    stopped = True
+    for reader in readers:
+        await run_until_done(world, reader)
+
+    assert statuses == {200, 503}
+    assert set(world.provider.refresh_counts.values()) == {1}
+    for connection in connections:
+        world.clock.advance(3600)
+        assert (await world.read_token(connection)).status_code == 200
 
 
 async def test_a_worker_survives(world: World, own_postgres: PostgresServer) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from grantkeeper.access import TOKEN_LIFETIME, Access, Caller
 from grantkeeper.clients import Clients
@@ -27,9 +28,11 @@ from grantkeeper.web.index_query import (
     LONGEST_FILTER,
     SORTS,
     IndexQuery,
+    Slice,
     next_cursor,
     parse_include,
     parse_index,
+    parse_slice,
     parse_whole_number,
 )
 
@@ -89,13 +92,10 @@ class Api:
             found = await self._connections.list_page(caller, asked.page)
         else:
             found = await self._connections.list_summaries(caller, asked.page)
-        rows = found[: asked.per_page]
-        data = [self._connection(connection, asked.include) for connection in rows]
-        if len(found) <= asked.per_page and not asked.explicit:
-            return _json(wire.ConnectionList(data))
-        cursor = next_cursor(asked.page, rows[-1]) if len(found) > asked.per_page else None
-        links = wire.Links(self._next_url(request, asked, cursor) if cursor else None)
-        return _json(wire.ConnectionList(data, links, wire.PageMeta(asked.per_page, cursor)))
+        data = [self._connection(connection, asked.include) for connection in found[: asked.per_page]]
+        more = len(found) > asked.per_page
+        cursor = next_cursor(asked.page, found[asked.per_page - 1]) if more else None
+        return _json(wire.ConnectionList(data, *self._onward(request, asked, cursor)))
 
     async def get_connection(self, request: Request, caller: Caller) -> Reply:
         """One connection."""
@@ -135,13 +135,17 @@ class Api:
 
     async def list_providers(self, request: Request, caller: Caller) -> Reply:
         """The providers that can be connected here."""
-        offered = [self._wire.provider(name, label) for name, label in self._clients.offers()]
-        return _json(wire.ProviderList(offered))
+        offers = self._clients.offers()
+        asked = parse_slice(request.query, [name for name, _ in offers])
+        data = [self._wire.provider(name, label) for name, label in offers[asked.start : asked.stop]]
+        return _json(wire.ProviderList(data, *self._onward(request, asked, asked.cursor)))
 
     async def list_logins(self, request: Request, caller: Caller) -> Reply:
         """The caller's memberships."""
         logins = await self._people.list_logins(caller.user_uuid)
-        return _json(wire.LoginList([self._wire.login(login) for login in logins]))
+        asked = parse_slice(request.query, [login.uuid for login in logins])
+        data = [self._wire.login(login) for login in logins[asked.start : asked.stop]]
+        return _json(wire.LoginList(data, *self._onward(request, asked, asked.cursor)))
 
     async def create_token(self, request: Request, caller: Caller) -> Reply:
         """Mint a personal access token, once the password has been given again."""
@@ -193,10 +197,18 @@ class Api:
     def _connection(self, connection: Summary, include: frozenset[str]) -> wire.ConnectionBody:
         return self._wire.connection(connection, self._clients.label(connection.provider), include)
 
-    def _next_url(self, request: Request, asked: IndexQuery, cursor: str) -> str:
-        kept = [(name, value) for name, value in request.query if name not in ("cursor", "per_page")]
-        query = urlencode([*kept, ("per_page", str(asked.per_page)), ("cursor", cursor)])
-        return f"{self._wire.public_url}{request.path}?{query}"
+    def _onward(
+        self, request: Request, asked: IndexQuery | Slice, cursor: str | None
+    ) -> tuple[wire.Links, wire.PageMeta] | tuple[UnsetType, UnsetType]:
+        """`links` and `meta` of an index: where there is more, or where `per_page` was given."""
+        if cursor is None and not asked.explicit:
+            return UNSET, UNSET
+        url = None
+        if cursor is not None:
+            kept = [(name, value) for name, value in request.query if name not in ("cursor", "per_page")]
+            query = urlencode([*kept, ("per_page", str(asked.per_page)), ("cursor", cursor)])
+            url = f"{self._wire.public_url}{request.path}?{query}"
+        return wire.Links(url), wire.PageMeta(asked.per_page, cursor)
 
     def _read_new_token(self, body: dict[str, Any], caller: Caller) -> _NewToken:
         errors: dict[str, list[str]] = {}
@@ -268,16 +280,19 @@ _FILTERS = {
     )
     for name in FILTERS
 }
+_PAGES = {
+    "per_page": Parameter(
+        "Rows in one answer.",
+        {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE, "default": LARGEST_PAGE},
+    ),
+    "cursor": Parameter("Where to go on, from `meta.next_cursor`."),
+}
 _LIST = Documentation(
     summary="List connections",
     description="The account's connections, oldest first. `links` and `meta` appear when there is more, "
     "or when `per_page` was given.",
     query={
-        "per_page": Parameter(
-            "Rows in one answer.",
-            {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE, "default": LARGEST_PAGE},
-        ),
-        "cursor": Parameter("Where to go on, from `meta.next_cursor`."),
+        **_PAGES,
         "sort": Parameter(
             "The order of the rows; `-` stands for descending.",
             {"type": "string", "enum": [*SORTS, *(f"-{name}" for name in SORTS)], "default": SORTS[0]},
@@ -321,8 +336,12 @@ _TOKEN = Documentation(
     },
     answers={200: wire.TokenBody, 404: wire.ErrorBody, 409: wire.ReauthorizationBody, 422: wire.ErrorBody},
 )
-_PROVIDERS = Documentation(summary="List providers that can be connected", answers={200: wire.ProviderList})
-_LOGINS = Documentation(summary="List your logins", answers={200: wire.LoginList})
+_PROVIDERS = Documentation(
+    summary="List providers that can be connected",
+    query=_PAGES,
+    answers={200: wire.ProviderList, 422: wire.ErrorBody},
+)
+_LOGINS = Documentation(summary="List your logins", query=_PAGES, answers={200: wire.LoginList, 422: wire.ErrorBody})
 _CREATE_TOKEN = Documentation(
     summary="Create a personal access token",
     description="The token is shown once. It is for one of your accounts, and has no scope that the token asking "

@@ -36,8 +36,13 @@ class IndexQuery(msgspec.Struct, frozen=True):
     include: frozenset[str]
 
 
+_EVERYTHING = IndexQuery(Page(limit=LARGEST_PAGE + 1), LARGEST_PAGE, False, frozenset())
+
+
 def parse_index(query: Sequence[tuple[str, str]]) -> IndexQuery:
     """Check an index call's parameters, or raise InvalidValue naming every bad one."""
+    if not query:
+        return _EVERYTHING
     given = dict(query)
     errors: dict[str, list[str]] = {}
     per_page = _per_page(given, errors)
@@ -49,6 +54,31 @@ def parse_index(query: Sequence[tuple[str, str]]) -> IndexQuery:
         raise InvalidValue(errors)
     page = Page(limit=per_page + 1, sort=sort, descending=descending, after=after, **filters)
     return IndexQuery(page, per_page, "per_page" in given, include)
+
+
+class Slice(msgspec.Struct, frozen=True):
+    """The part of a short list that an index call asks for; `cursor` leads on, None on the last part."""
+
+    start: int
+    stop: int
+    per_page: int
+    explicit: bool
+    cursor: str | None
+
+
+def parse_slice(query: Sequence[tuple[str, str]], names: Sequence[str]) -> Slice:
+    """Check `per_page` and `cursor` of an index whose rows have these names, in order."""
+    given = dict(query)
+    errors: dict[str, list[str]] = {}
+    per_page = _per_page(given, errors)
+    after = given.get("cursor")
+    if after is not None and after not in names:
+        errors["cursor"] = ["The cursor is not one of ours; begin again without it."]
+    if errors:
+        raise InvalidValue(errors)
+    start = names.index(after) + 1 if after is not None else 0
+    stop = min(start + per_page, len(names))
+    return Slice(start, stop, per_page, "per_page" in given, names[stop - 1] if stop < len(names) else None)
 
 
 def parse_include(query: Sequence[tuple[str, str]]) -> frozenset[str]:

@@ -127,9 +127,11 @@ class TokenBody(msgspec.Struct, frozen=True):
 
 
 class ProviderList(msgspec.Struct, frozen=True):
-    """The providers that can be connected here."""
+    """The providers that can be connected here; `links` and `meta` as in a list of connections."""
 
     data: list[Provider]
+    links: Links | UnsetType = UNSET
+    meta: PageMeta | UnsetType = UNSET
 
 
 class UserBody(msgspec.Struct, frozen=True):
@@ -157,9 +159,11 @@ class LoginBody(msgspec.Struct, frozen=True):
 
 
 class LoginList(msgspec.Struct, frozen=True):
-    """The caller's logins."""
+    """The caller's logins; `links` and `meta` as in a list of connections."""
 
     data: list[LoginBody]
+    links: Links | UnsetType = UNSET
+    meta: PageMeta | UnsetType = UNSET
 
 
 NewTokenScopes = Annotated[list[ScopeWord], Meta(description="By default those of the token that asks.", min_length=1)]
