@@ -144,6 +144,12 @@ def test_expires_in_is_seconds_or_nothing(value: object, seconds: int | None) ->
     assert lifetime(tokens_of({**good(), "expires_in": value}, response=with_default)) == (seconds or 7200)
 
 
+@pytest.mark.parametrize("value", [0, -1, "-3600"])
+def test_what_cannot_be_refreshed_is_not_over_at_once(value: object) -> None:
+    """Without a refresh token 0 means "never", or nobody could ever use the token."""
+    assert lifetime(tokens_of({**good(refresh_token=None), "expires_in": value})) is None
+
+
 @pytest.mark.parametrize(
     ("value", "kept"),
     [

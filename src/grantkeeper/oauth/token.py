@@ -90,14 +90,15 @@ def token_response(
         raise ProviderProtocolError(f"{client.label} answered without an access token")
     new_refresh = _token(document, paths.refresh_token, _REFRESH_TOKEN) if client.refresh_supported else None
     kept = before.tokens if before is not None else None
+    refresh_token = new_refresh or (kept.refresh_token if kept else None)
+    stated = at_path(document, paths.expires_in)
+    lifetime = (_lifetime(stated) if refresh_token else _seconds(stated)) or paths.default_lifetime
     tokens = TokenSet(
         access_token=access_token,
         token_type=_token_type(at_path(document, paths.token_type) if paths.token_type else None, kept),
-        refresh_token=new_refresh or (kept.refresh_token if kept else None),
+        refresh_token=refresh_token,
         issued_at=requested_at,
-        access_token_expires_at=_after(
-            requested_at, _lifetime(at_path(document, paths.expires_in)) or paths.default_lifetime
-        ),
+        access_token_expires_at=_after(requested_at, lifetime),
         refresh_token_expires_at=_refresh_expiry(paths, document, requested_at, new_refresh, kept),
     )
     scopes = _scopes(paths, at_path(document, paths.scope)) or (before.scopes if before else client.scopes)
@@ -162,9 +163,10 @@ def _token_type(value: Any, kept: TokenSet | None) -> str:
 
 
 def _lifetime(value: Any) -> int | None:
-    """An access token's lifetime. One that is said to be over counts as SHORTEST_LIFETIME.
+    """The lifetime of an access token that can be refreshed. One said to be over counts as SHORTEST_LIFETIME.
 
-    As absent it would never be refreshed, as over it would be refreshed without pause.
+    As absent it would never be refreshed, as over it would be refreshed without pause. Where there is no
+    refresh token, 0 is some providers' word for "never".
     """
     number = _number(value)
     return SHORTEST_LIFETIME if number is not None and number < 1 else _seconds(value)
