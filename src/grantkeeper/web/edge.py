@@ -1,7 +1,7 @@
 """The edge: every request passes here once. Routes it, maps errors, writes the log line.
 
 Ours rather than a framework's because it is the hot path: on the same server a framework's handler
-alone took more time than a whole token read may (docs/benchmarks.md).
+took nearly all the time that a whole token read may take (docs/architecture.md).
 """
 
 from __future__ import annotations
