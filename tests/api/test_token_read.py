@@ -242,8 +242,8 @@ async def test_a_token_that_does_not_expire(either_world: World) -> None:
     [
         ("3600", "2026-01-16T14:10:23.951021Z"),
         (10**12, "2036-01-14T13:10:23.951021Z"),
-        (-1, None),
-        (0, None),
+        (-1, "2026-01-16T13:11:23.951021Z"),
+        (0, "2026-01-16T13:11:23.951021Z"),
         ("soon", None),
         (None, None),
         (True, None),
