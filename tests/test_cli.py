@@ -1,4 +1,4 @@
-"""The operator's commands, on an installation in SQLite. What runs for good is in test_cli_processes.py."""
+"""The operator's commands, on an installation in SQLite. What runs for good is in cli/test_processes.py."""
 
 from __future__ import annotations
 

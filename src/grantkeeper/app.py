@@ -129,7 +129,7 @@ def _services(
 
 
 class Application:
-    """The served application: opens its services when the server starts, and runs the background loops."""
+    """The served application: answers requests while it is `running`, with its background loops beside it."""
 
     def __init__(
         self,
@@ -140,8 +140,6 @@ class Application:
         self._settings = settings
         self._clock = clock or SystemClock()
         self._mounts = mounts or {}
-        self._opened = open_services(settings, self._clock)
-        self._loops: list[asyncio.Task[None]] = []
         self._edge: Edge | None = None
         self.services: Services | None = None
 
@@ -152,51 +150,26 @@ class Application:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Services]:
-        """Start and stop, for those who serve the application by other means than ASGI's lifespan."""
-        await self._start()
-        try:
-            assert self.services is not None
-            yield self.services
-        finally:
-            await self._stop()
+        """Open the services and run the loops; what `open_services` raises, this does."""
+        async with open_services(self._settings, self._clock) as services:
+            self.services = services
+            html = Html(self._settings.secure)
+            self._edge = Edge(routes(services, html), Responses(html), self._clock, self._mounts)
+            loops = [asyncio.create_task(self._settle(services))]
+            if self._settings.worker == "in-process":
+                loops.append(asyncio.create_task(services.worker.run()))
+            try:
+                yield services
+            finally:
+                for loop in loops:
+                    loop.cancel()
+                await _in_time(asyncio.gather(*loops, return_exceptions=True))
+                with suppress(GrantkeeperError):
+                    await services.access.settle()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
-        elif self._edge is not None:
+        if self._edge is not None:
             await self._edge(scope, receive, send)
-
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        while True:
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                try:
-                    await self._start()
-                except GrantkeeperError as error:
-                    await send({"type": "lifespan.startup.failed", "message": error.message})
-                    return
-                await send({"type": "lifespan.startup.complete"})
-            elif message["type"] == "lifespan.shutdown":
-                await self._stop()
-                await send({"type": "lifespan.shutdown.complete"})
-                return
-
-    async def _start(self) -> None:
-        services = self.services = await self._opened.__aenter__()
-        html = Html(self._settings.secure)
-        self._edge = Edge(routes(services, html), Responses(html), self._clock, self._mounts)
-        self._loops.append(asyncio.create_task(self._settle(services)))
-        if self._settings.worker == "in-process":
-            self._loops.append(asyncio.create_task(services.worker.run()))
-
-    async def _stop(self) -> None:
-        for loop in self._loops:
-            loop.cancel()
-        await _in_time(asyncio.gather(*self._loops, return_exceptions=True))
-        if self.services is not None:
-            with suppress(GrantkeeperError):
-                await self.services.access.settle()
-        await self._opened.__aexit__(None, None, None)
 
     async def _settle(self, services: Services) -> None:
         """Share rate counts and last uses, outside the requests that caused them."""

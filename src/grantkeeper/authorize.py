@@ -306,13 +306,12 @@ class Authorizations:
         self, client: Client, attempt: Authorization, grant: Grant, identity: Identity | None, request_id: str
     ) -> Completed:
         assert attempt.connection_uuid is not None
-        found = await until_stored(
+        connection = await until_stored(
             self._clock,
-            lambda: self._connections.get_with_tokens(attempt.account_uuid, attempt.connection_uuid or ""),
+            lambda: self._connections.get(attempt.account_uuid, attempt.connection_uuid or ""),
         )
-        if found is None:
+        if connection is None:
             raise await self._gone(client, attempt, grant)
-        connection, _ = found
         if connection.subject is not None and grant.subject != connection.subject:
             confirmed = identity if grant.subject is not None else None
             raise OtherIdentity(connection, client.label, await self._hold(attempt, grant), confirmed)

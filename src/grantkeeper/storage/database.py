@@ -23,7 +23,7 @@ Dialect = Literal["sqlite", "postgresql"]
 Row = Sequence[Any]
 
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
-_BLOCK = re.compile(r"^-- (query|columns): (\w+)[^\n]*\n", re.MULTILINE)
+_BLOCK = re.compile(r"^-- (query|part): (\w+)[^\n]*\n", re.MULTILINE)
 
 
 _T = TypeVar("_T")
@@ -67,21 +67,21 @@ class Queries:
     def __init__(self, dialect: Dialect) -> None:
         self._dialect: Dialect = dialect
         source = files(__package__).joinpath("queries.sql").read_text("utf-8")
-        parts = _BLOCK.split(source)[1:]
-        self._columns = {"skip_locked": "FOR UPDATE SKIP LOCKED" if dialect == "postgresql" else ""}
+        blocks = _BLOCK.split(source)[1:]
+        self._parts = {"skip_locked": "FOR UPDATE SKIP LOCKED" if dialect == "postgresql" else ""}
         self._queries: dict[str, Query] = {}
-        for kind, name, body in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+        for kind, name, body in zip(blocks[::3], blocks[1::3], blocks[2::3], strict=True):
             text = " ".join(line for line in body.split("\n") if not line.startswith("--")).strip().rstrip(";")
-            if kind == "columns":
-                self._columns[name] = text
+            if kind == "part":
+                self._parts[name] = text
             else:
-                self._queries[name] = Query.compile(text.format_map(self._columns), dialect)
+                self._queries[name] = Query.compile(text.format_map(self._parts), dialect)
 
     def compose(self, query: str) -> Query:
         """The statement of that name; or the text itself, put together from constants, compiled once."""
         compiled = self._queries.get(query)
         if compiled is None:
-            compiled = self._queries[query] = Query.compile(query.format_map(self._columns), self._dialect)
+            compiled = self._queries[query] = Query.compile(query.format_map(self._parts), self._dialect)
         return compiled
 
 

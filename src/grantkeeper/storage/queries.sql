@@ -1,21 +1,28 @@
--- Every statement of the product. `-- query: name` begins one; `-- columns: name` is a list of columns
--- that queries take in as {name}. The same text runs on SQLite and PostgreSQL; `:name` is a parameter.
+-- Every statement of the product. `-- query: name` begins one; `-- part: name` is a piece of one,
+-- such as a list of columns, that queries take in as {name}. The same text runs on SQLite and PostgreSQL; `:name` is a parameter.
 -- The one exception is {skip_locked}, FOR UPDATE SKIP LOCKED on PostgreSQL: claimers pass over the rows that
 -- another is just claiming, where they would else wait for each other until one is told of a deadlock.
 -- SQLite has one writer at a time and nothing to skip.
 
--- columns: connection
+-- part: connection
 uuid, account_uuid, provider, client_id, label, status, created_at, updated_at, scopes, generation, token_type,
 refreshable, subject, identity, access_token_expires_at, refresh_token_expires_at, refreshed_at, next_refresh_at,
 failures, failure, must_act, lease_expires_at
 
--- columns: summary
+-- What the next token set changes, however it came.
+-- part: next_generation
+status = 'active', scopes = :scopes, generation = generation + 1, token_type = :token_type,
+refreshable = :refreshable, sealed_tokens = :sealed_tokens, access_token_expires_at = :access_token_expires_at,
+refresh_token_expires_at = :refresh_token_expires_at, refreshed_at = :now, next_refresh_at = :next_refresh_at,
+failures = 0, failure = NULL, must_act = 'nobody'
+
+-- part: summary
 uuid, label, provider, created_at, updated_at, access_token_expires_at, refresh_token_expires_at
 
--- columns: personal_access_token
+-- part: personal_access_token
 uuid, user_uuid, account_uuid, name, scopes, created_at, expires_at, last_used_at, revoked_at
 
--- columns: held_grant
+-- part: held_grant
 handle_hash, account_uuid, user_uuid, provider, client_id, connection_uuid, redirect_to, expires_at, sealed_grant
 
 
@@ -163,11 +170,8 @@ WHERE uuid = :uuid AND account_uuid = :account_uuid RETURNING {connection}
 DELETE FROM connections WHERE uuid = :uuid AND account_uuid = :account_uuid RETURNING {connection}, sealed_tokens
 
 -- query: replace_grant
-UPDATE connections SET client_id = :client_id, status = 'active', updated_at = :now, scopes = :scopes,
-    generation = generation + 1, token_type = :token_type, refreshable = :refreshable,
-    subject = COALESCE(:subject, subject), identity = COALESCE(:identity, identity), sealed_tokens = :sealed_tokens,
-    access_token_expires_at = :access_token_expires_at, refresh_token_expires_at = :refresh_token_expires_at,
-    refreshed_at = :now, next_refresh_at = :next_refresh_at, failures = 0, failure = NULL, must_act = 'nobody',
+UPDATE connections SET {next_generation}, client_id = :client_id, updated_at = :now,
+    subject = COALESCE(:subject, subject), identity = COALESCE(:identity, identity),
     lease_owner = NULL, lease_expires_at = NULL, lease_fence = lease_fence + 1
 WHERE uuid = :uuid AND account_uuid = :account_uuid RETURNING {connection}
 
@@ -196,21 +200,16 @@ UPDATE connections SET lease_expires_at = :until
 WHERE uuid = :uuid AND lease_owner = :owner AND lease_fence = :fence
 
 -- query: save_refresh
-UPDATE connections SET status = 'active', scopes = :scopes, generation = generation + 1, token_type = :token_type,
-    refreshable = :refreshable, sealed_tokens = :sealed_tokens, access_token_expires_at = :access_token_expires_at,
-    refresh_token_expires_at = :refresh_token_expires_at, refreshed_at = :now, next_refresh_at = :next_refresh_at,
+UPDATE connections SET {next_generation},
     updated_at = CASE WHEN status = 'active' THEN updated_at ELSE :now END,
-    failures = 0, failure = NULL, must_act = 'nobody', lease_owner = NULL, lease_expires_at = NULL
+    lease_owner = NULL, lease_expires_at = NULL
 WHERE uuid = :uuid AND lease_owner = :owner AND lease_fence = :fence AND generation = :generation
 RETURNING {connection}
 
 -- Our lease lapsed and another owner took it, but has stored nothing yet: what the provider gave is kept.
 -- query: save_refresh_after_lapse
-UPDATE connections SET status = 'active', scopes = :scopes, generation = generation + 1, token_type = :token_type,
-    refreshable = :refreshable, sealed_tokens = :sealed_tokens, access_token_expires_at = :access_token_expires_at,
-    refresh_token_expires_at = :refresh_token_expires_at, refreshed_at = :now, next_refresh_at = :next_refresh_at,
-    updated_at = CASE WHEN status = 'active' THEN updated_at ELSE :now END,
-    failures = 0, failure = NULL, must_act = 'nobody'
+UPDATE connections SET {next_generation},
+    updated_at = CASE WHEN status = 'active' THEN updated_at ELSE :now END
 WHERE uuid = :uuid AND generation = :generation
 RETURNING {connection}
 

@@ -130,7 +130,7 @@ class Router:
 
 
 class Edge:
-    """The ASGI application, but for its lifespan. `mounts`: whole applications under a prefix (the demo provider)."""
+    """The ASGI application; it knows no lifespan. `mounts`: whole applications under a prefix (the demo provider)."""
 
     def __init__(
         self,

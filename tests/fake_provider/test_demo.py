@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -24,15 +23,7 @@ from tests.support.provider_client import (
     good,
     plain_client,
     refused,
-    served_provider,
 )
-
-
-@pytest.fixture
-async def provider() -> AsyncIterator[ProviderClient]:
-    """A provider in mode grace, under a prefix."""
-    async with served_provider() as provider:
-        yield provider
 
 
 class TestSettingsPage:

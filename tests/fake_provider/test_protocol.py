@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
 from urllib.parse import quote, quote_plus, urlencode
 
 import httpx2
@@ -23,15 +22,7 @@ from tests.support.provider_client import (
     good,
     plain_client,
     refused,
-    served_provider,
 )
-
-
-@pytest.fixture
-async def provider() -> AsyncIterator[ProviderClient]:
-    """A provider in mode grace, under a prefix."""
-    async with served_provider() as provider:
-        yield provider
 
 
 class TestAuthorize:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,10 @@ import httpx2
 import pytest
 
 from grantkeeper.cli.demo import FIRST_PORT
-from grantkeeper.clock import SystemClock
 from tests.support.command_line import Installation, beside
 from tests.support.person import Page
 from tests.support.process import Process, eventually, free_port, grantkeeper
-from tests.support.world import EMAIL, World, open_world
+from tests.support.world import EMAIL, World
 
 LIST = "/api/v1/oauth/connections"
 
@@ -32,29 +30,6 @@ def listener() -> Iterator[socket.socket]:
     """A program that listens on a port of its own."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An installation as `init` leaves it, to be copied."""
-    made = Installation(tmp_path_factory.mktemp("template") / "data")
-    made.run("init", "--email", EMAIL)
-    return made.directory
-
-
-@pytest.fixture
-def installed(tmp_path: Path, template: Path) -> Installation:
-    """A fresh installation."""
-    shutil.copytree(template, tmp_path / "data")
-    return Installation(tmp_path / "data")
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    """A running product whose clock is the machine's."""
-    database = f"sqlite:///{tmp_path / 'grantkeeper.sqlite3'}"
-    async with open_world(tmp_path, database, clock=SystemClock()) as world:
-        yield world
 
 
 def demo(directory: Path, *arguments: str, name: str = "demo", **environment: str) -> Process:
