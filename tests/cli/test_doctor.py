@@ -11,14 +11,20 @@ from typing import Any
 import pytest
 
 from grantkeeper.catalogue import load_catalogue
-from grantkeeper.cli.checks import SKEW_HARMFUL, check_installation
-from grantkeeper.clock import SECOND, SystemClock
+from grantkeeper.cli.checks import BUILT, Finding, check_installation
+from grantkeeper.clock import DAY, HOUR, MINUTE, SECOND, Clock, Instant, SystemClock
 from grantkeeper.config import load_settings
+from grantkeeper.refresh.breaker import STRIKES
+from grantkeeper.storage.inspection import SKEW_HARMFUL, inspected, note_clock
 from grantkeeper.testing import FakeClock
 from tests.support.command_line import Installation, beside
+from tests.support.machine_clock import MachineClocks
 from tests.support.postgres import PostgresServer
 from tests.support.process import free_port
-from tests.support.world import EMAIL, World
+from tests.support.world import CLIENT_ID, EMAIL, World
+
+RAN = BUILT + 100 * DAY
+"""When an installation ran last."""
 
 
 def findings(told: dict[str, Any], level: str) -> str:
@@ -115,7 +121,32 @@ class TestThisSide:
         """A clock that shows a time before this release fails."""
         settings = load_settings({"GRANTKEEPER_DATA_DIR": str(installed.directory)})
         found = await check_installation(settings, FakeClock(1_000_000 * SECOND))
-        assert [finding.level for finding in found if finding.subject == "clock"] == ["fail"]
+        clock = next(finding for finding in found if finding.subject == "clock")
+        assert (clock.level, clock.found) == ("fail", "shows a time before this release, or far from now")
+
+    @pytest.mark.parametrize(("behind", "level"), [(-MINUTE, "ok"), (MINUTE, "ok"), (MINUTE + 1, "fail")])
+    async def test_clock_went_back(self, installed: Installation, behind: int, level: str) -> None:
+        """A clock that lies behind the time when the installation last ran fails, with what to do."""
+        found = await noted_at(installed, RAN, MachineClocks(RAN - behind).clock())
+        assert {finding.level for finding in found} == {"ok", level}
+        assert level == "ok" or ("60 s behind" in found[-1].found and "time service" in found[-1].advice)
+
+    async def test_the_machines_own_clock_counts(self, installed: Installation) -> None:
+        """What the process made of it since its start does not."""
+        machine = MachineClocks(RAN)
+        clock = machine.clock()
+        machine.wall -= 6 * HOUR
+        found = await noted_at(installed, RAN, clock)
+        assert "21600 s behind" in found[-1].found
+
+
+async def noted_at(installed: Installation, at: Instant, clock: Clock) -> list[Finding]:
+    """What is found of the clock of an SQLite installation that last ran at that instant."""
+    settings = load_settings({"GRANTKEEPER_DATA_DIR": str(installed.directory)})
+    async with inspected(settings.database) as database:
+        assert database is not None
+        await note_clock(database, at)
+    return [finding for finding in await check_installation(settings, clock) if finding.subject == "clock"]
 
 
 @pytest.mark.postgres
@@ -146,7 +177,7 @@ class TestPostgres:
             "GRANTKEEPER_DATABASE_URL": postgres_url,
         }
         settings = load_settings(environment)
-        for apart, level in ((SKEW_HARMFUL + 5 * SECOND, "fail"), (5 * SECOND, "warn")):
+        for apart, level in ((SKEW_HARMFUL + 5 * SECOND, "fail"), (15 * SECOND, "warn")):
             found = await check_installation(settings, FakeClock(SystemClock().now() - apart))
             assert level in [finding.level for finding in found if "apart" in finding.found]
 
@@ -159,6 +190,28 @@ class TestProviders:
         told = json.loads((await beside(world, tmp_path).meanwhile("doctor", "--json")).stdout)
         assert "demo: token endpoint 127.0.0.1:" in findings(told, "ok")
         assert "providers: 1 offered; not set up, so not offered: " in findings(told, "ok")
+
+    async def test_paused(self, world: World, tmp_path: Path) -> None:
+        """One that refuses our client is a warning that says since when, why, and what to mend and to run."""
+        operator = beside(world, tmp_path)
+        connection = await world.connect()
+        world.provider.rotate_client_secret(CLIENT_ID, "another")
+        await operator.meanwhile("connections", "refresh", connection.uuid, code=1)
+        warned = findings(json.loads((await operator.meanwhile("doctor", "--json")).stdout), "warn")
+        assert warned.startswith("demo: paused since 2")
+        assert "Demo Provider answered invalid_client (HTTP 401) -> correct clients.demo" in warned
+        assert "`grantkeeper providers resume demo`" in warned
+
+    async def test_blocked(self, world: World, tmp_path: Path) -> None:
+        """One that does not answer is a warning for which nobody must act."""
+        operator = beside(world, tmp_path)
+        connections = [await world.connect() for _ in range(STRIKES)]
+        world.provider.fail_next(STRIKES, status=503)
+        for connection in connections:
+            await world.services.refresher.refresh_now(connection)
+        warned = findings(json.loads((await operator.meanwhile("doctor", "--json")).stdout), "warn")
+        assert warned.startswith("demo: blocked since 2")
+        assert "-> nothing: one connection tries it" in warned
 
     def test_not_reached(self, installed: Installation) -> None:
         """One that does not answer fails with the address that was tried; asked for, it stands alone."""

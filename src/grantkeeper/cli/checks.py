@@ -6,14 +6,24 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Literal
 
-from grantkeeper.clock import DAY, MINUTE, SECOND, Clock, Instant, SystemClock
+from grantkeeper.cli.output import when
+from grantkeeper.clock import DAY, SECOND, Clock, Instant, SystemClock
 from grantkeeper.config import Settings
 from grantkeeper.crypto import RootKeyset, load_root_keyset
 from grantkeeper.errors import ConfigError, StorageError
-from grantkeeper.model import Record
+from grantkeeper.model import MustAct, Record
 from grantkeeper.storage.database import Database
-from grantkeeper.storage.inspection import check_writable, clock_of, inspected
+from grantkeeper.storage.inspection import (
+    SKEW_HARMFUL,
+    SKEW_TOLERATED,
+    check_writable,
+    inspected,
+    noted_clock,
+    skew_of,
+)
 from grantkeeper.storage.migrate import check_revision, current_revision, known_revisions
+from grantkeeper.storage.refreshes import read_provider_states
+from grantkeeper.storage.timekeeping import BEHIND_TOLERATED
 from grantkeeper.storage.vault import Vault
 
 Level = Literal["ok", "warn", "fail"]
@@ -23,9 +33,6 @@ FAIL: Level = "fail"
 
 BUILT = 20_700 * DAY
 """An instant before this release was made, in September 2026: a clock that shows less is wrong."""
-SKEW_TOLERATED = 2 * SECOND
-SKEW_HARMFUL = MINUTE // 2
-"""Half the shortest lease: replicas whose clocks differ by more would take each other's leases for lapsed."""
 
 
 class Finding(Record, frozen=True):
@@ -71,7 +78,7 @@ def check_settings(settings: Settings) -> list[Finding]:
 async def check_installation(settings: Settings, clock: Clock | None = None) -> list[Finding]:
     """Database, keys and clock."""
     clock = clock or SystemClock()
-    found = [_check_clock(clock)]
+    found = [_check_clock(_wall(clock))]
     root = _root_keyset(settings, found)
     where = "SQLite" if settings.database.startswith("sqlite:///") else "PostgreSQL"
     try:
@@ -86,8 +93,12 @@ async def check_installation(settings: Settings, clock: Clock | None = None) -> 
     return found
 
 
-def _check_clock(clock: Clock) -> Finding:
-    now = clock.now()
+def _wall(clock: Clock) -> Instant:
+    """What the machine's own clock shows, which is what the operator can set."""
+    return clock.wall() if isinstance(clock, SystemClock) else clock.now()
+
+
+def _check_clock(now: Instant) -> Finding:
     if BUILT <= now <= BUILT + 50 * 365 * DAY:
         return ok("clock", "plausible")
     return failed("clock", "shows a time before this release, or far from now", "set it; run a time service (NTP)")
@@ -124,7 +135,9 @@ async def _check_database(
         yield finding
     if root is not None:
         yield await _check_fit(database, root)
-    for finding in await _check_skew(database, clock):
+    for finding in [*await _check_skew(database, clock), *await _check_note(database, clock)]:
+        yield finding
+    for finding in await _check_blocked(database):
         yield finding
 
 
@@ -159,13 +172,36 @@ async def _check_fit(database: Database, root: RootKeyset) -> Finding:
 
 
 async def _check_skew(database: Database, clock: Clock) -> list[Finding]:
-    before = clock.now()
-    theirs = await clock_of(database)
-    if theirs is None:
+    skew = await skew_of(database, lambda: _wall(clock))
+    if skew is None:
         return []
-    skew: Instant = abs(theirs - (before + clock.now()) // 2)
-    found = f"{skew / SECOND:.1f} s apart from the database's"
-    if skew <= SKEW_TOLERATED:
+    apart = abs(skew.ahead)
+    found = f"{apart / SECOND:.1f} s apart from the database's"
+    if apart <= SKEW_TOLERATED:
         return [ok("clock", found)]
     advice = "run a time service (NTP) on this machine, on the database's and on every replica's"
-    return [(failed if skew > SKEW_HARMFUL else warned)("clock", found, advice)]
+    return [(failed if apart > SKEW_HARMFUL else warned)("clock", found, advice)]
+
+
+async def _check_note(database: Database, clock: Clock) -> list[Finding]:
+    noted, now = await noted_clock(database), _wall(clock)
+    if noted is None or noted - now <= BEHIND_TOLERATED:
+        return []
+    found = f"{(noted - now) / SECOND:.0f} s behind the time when this installation last ran"
+    return [failed("clock", found, "set it; run a time service (NTP); restart what runs")]
+
+
+async def _check_blocked(database: Database) -> list[Finding]:
+    """Providers that are left alone: paused until the operator acts, or blocked while they do not answer."""
+    found = []
+    for state in await read_provider_states(database):
+        if state.blocked_at is not None:
+            name, paused = state.provider, state.must_act is MustAct.OPERATOR
+            advice = (
+                f"correct clients.{name} (id, secret, scopes), restart, then run `grantkeeper providers resume {name}`"
+                if paused
+                else "nothing: one connection tries it from time to time, and all go on once it answers"
+            )
+            told = f"{'paused' if paused else 'blocked'} since {when(state.blocked_at)}: {state.reason}"
+            found.append(warned(name, told, advice))
+    return found

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from grantkeeper.clock import Instant
+from grantkeeper.clock import DAY, SECOND, Instant
+from grantkeeper.model import Record
 from grantkeeper.storage.database import Database
 from grantkeeper.storage.migrate import current_revision
 from grantkeeper.storage.postgres import PostgresDatabase
 from grantkeeper.storage.sqlite import SqliteDatabase
+
+SKEW_TOLERATED = SECOND
+SKEW_HARMFUL = 40 * SECOND
+"""What a lease of the default length has left when it is renewed: replicas whose clocks differ by more would take
+each other's leases for lapsed."""
+
+_LOOKS = 3
+_LAST = 100_000 * DAY
+"""An instant in the year 2243; nothing later was ever noted by a clock that was nearly right."""
+
+
+class Skew(Record, frozen=True):
+    """How far the database's clock is ahead of ours, in microseconds, `uncertain` by so many either way."""
+
+    ahead: int
+    uncertain: int
 
 
 class _RollBack(Exception):
@@ -64,3 +81,31 @@ async def clock_of(database: Database) -> Instant | None:
         return None
     row = await database.fetch_one("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
     return int(row[0]) if row else None
+
+
+async def skew_of(database: Database, now: Callable[[], Instant]) -> Skew | None:
+    """The database's clock against `now`: the look with the shortest round trip of a few. None: it is this machine."""
+    looks = []
+    for _ in range(_LOOKS):
+        before = now()
+        theirs = await clock_of(database)
+        after = now()
+        if theirs is None:
+            return None
+        looks.append(Skew(ahead=theirs - (before + after) // 2, uncertain=(after - before + 1) // 2))
+    return min(looks, key=lambda look: look.uncertain)
+
+
+async def note_clock(database: Database, now: Instant) -> None:
+    """Keep what time it is now, in a database whose schema is ours."""
+    await database.execute("note_clock", value=str(now).encode())
+
+
+async def noted_clock(database: Database) -> Instant | None:
+    """What `note_clock` kept last; None where it never did, or where it makes no sense."""
+    row = await database.fetch_one("get_noted_clock")
+    try:
+        noted = int(bytes(row[0])) if row else None
+    except ValueError:
+        return None
+    return noted if noted is not None and 0 <= noted <= _LAST else None
