@@ -181,11 +181,18 @@ class ProviderError(GrantkeeperError):
 
 
 class ProviderUnavailable(ProviderError):
-    """Timeout, reset, 5xx, 429: retry, after `retry_after` seconds where the provider said so."""
+    """Timeout, reset, 5xx, 429: retry, after `retry_after` seconds where the provider said so.
 
-    def __init__(self, message: str, *, retry_after: int | None = None, code: str | None = None) -> None:
+    `sent` is false only where the request certainly did not reach the provider, so that a refresh token in it
+    cannot have been spent: no address, no connection, no TLS, no time left to begin.
+    """
+
+    def __init__(
+        self, message: str, *, retry_after: int | None = None, code: str | None = None, sent: bool = True
+    ) -> None:
         super().__init__(message, code=code)
         self.retry_after = retry_after
+        self.sent = sent
 
 
 class ProviderProtocolError(ProviderError):

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import ssl
+import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,21 +20,31 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+import grantkeeper
 from grantkeeper.clock import SystemClock
 from grantkeeper.errors import ProviderProtocolError, ProviderUnavailable
-from grantkeeper.oauth.http import LARGEST_BODY, ProviderHttp
+from grantkeeper.oauth.http import LARGEST_BODY, OVERSLEPT, SEND_BY, ProviderHttp
 from grantkeeper.oauth.message import Request
 from grantkeeper.testing import hostile
 from grantkeeper.testing.hostile import HostileServer
 from grantkeeper.testing.server import ProviderServer
+from tests.support.process import Process, clean_environment
 
 Call = Callable[[str], Awaitable[Any]]
 
 
 @pytest.fixture
 async def http() -> AsyncIterator[ProviderHttp]:
-    """A provider may take 0.3 seconds."""
-    http = ProviderHttp(SystemClock(), 0.3)
+    """Patient enough for every answer that comes at all."""
+    http = ProviderHttp(SystemClock(), 20)
+    yield http
+    await http.close()
+
+
+@pytest.fixture
+async def impatient() -> AsyncIterator[ProviderHttp]:
+    """A provider may take 2 seconds, of which one may pass before the request is sent."""
+    http = ProviderHttp(SystemClock(), 2)
     yield http
     await http.close()
 
@@ -86,13 +100,16 @@ async def test_an_answer_comes_as_it_is(http: ProviderHttp, server: HostileServe
     ids=["reset", "hang-up", "cut", "never", "drip", "nonsense"],
 )
 async def test_no_whole_answer_is_unavailable(
-    http: ProviderHttp, server: HostileServer, answer: hostile.Answer
+    impatient: ProviderHttp, server: HostileServer, answer: hostile.Answer
 ) -> None:
-    """A reset, half a body, silence, or a body that drips for ever: all end within the time limit."""
+    """A reset, half a body, silence, a body that drips for ever: all end in time, and the request may have worked."""
     server.script("/t", answer)
 
-    with pytest.raises(ProviderUnavailable):
-        await http.send(get(f"{server.url}/t"))
+    with pytest.raises(ProviderUnavailable) as failure:
+        await impatient.send(get(f"{server.url}/t"))
+
+    assert failure.value.sent
+    assert server.counts == {"/t": 1}
 
 
 @pytest.mark.parametrize("answer", [hostile.big(), hostile.endless_chunks()], ids=["10 MB", "endless"])
@@ -116,13 +133,35 @@ async def test_a_redirect_is_not_followed(http: ProviderHttp, server: HostileSer
     assert server.counts == {"/t": 1}
 
 
-async def test_nobody_there_is_unavailable(http: ProviderHttp) -> None:
-    """A closed port, a name that does not resolve, and something that is no URL."""
+async def test_nobody_there_is_unavailable(impatient: ProviderHttp) -> None:
+    """A closed port, a name that does not resolve, and something that is no URL: surely nothing was sent."""
     async with HostileServer() as gone:
         url = gone.url
     for address in (url, "http://nowhere.invalid/t", "http://[bad/", "nonsense://x/", ""):
-        with pytest.raises(ProviderUnavailable):
-            await http.send(get(address))
+        with pytest.raises(ProviderUnavailable) as failure:
+            await impatient.send(get(address))
+        assert not failure.value.sent
+
+
+async def test_a_connection_that_is_never_ready_gets_no_request() -> None:
+    """A server that takes the connection and never ends the TLS handshake has not seen a request."""
+    heard = bytearray()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            heard.extend(data)
+        writer.close()
+
+    http = ProviderHttp(SystemClock(), 1)
+    async with await asyncio.start_server(listen, "127.0.0.1", 0) as silent:
+        port = silent.sockets[0].getsockname()[1]
+        with pytest.raises(ProviderUnavailable, match="timeout") as failure:
+            await http.send(get(f"https://127.0.0.1:{port}/secret-path"))
+    await http.close()
+
+    assert not failure.value.sent
+    assert heard[:1] != b"G"
+    assert b"secret-path" not in heard
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_refused(http: ProviderHttp, tmp_path: Path) -> None:
@@ -137,10 +176,11 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(http: ProviderHt
     context.load_cert_chain(self_signed(tmp_path))
     async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as impostor:
         port = impostor.sockets[0].getsockname()[1]
-        with pytest.raises(ProviderUnavailable, match="ConnectError"):
+        with pytest.raises(ProviderUnavailable, match="ConnectError") as failure:
             await http.send(get(f"https://localhost:{port}/t"))
 
     assert requests == []
+    assert not failure.value.sent
 
 
 async def test_no_cookie_goes_from_one_request_to_the_next(http: ProviderHttp) -> None:
@@ -169,3 +209,125 @@ async def test_the_error_names_no_address(http: ProviderHttp, server: HostileSer
         await http.send(get(f"{server.url}/t?token=secret"))
     assert "secret" not in str(failure.value)
     assert failure.value.__suppress_context__ or failure.value.__context__ is None
+
+
+async def test_whoever_leaves_ends_the_exchange(http: ProviderHttp) -> None:
+    """Cancelled from outside, a request leaves no connection and no task behind."""
+    arrived, closed = asyncio.Event(), asyncio.Event()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        arrived.set()
+        assert await reader.read() == b""
+        closed.set()
+        writer.close()
+
+    async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
+        before = asyncio.all_tasks()
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/t"
+        sending = asyncio.create_task(http.send(get(url)))
+        await arrived.wait()
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        await asyncio.wait_for(closed.wait(), 20)
+        left = [task for task in asyncio.all_tasks() - before if "Exchange" in repr(task.get_coro())]
+
+    assert left == []
+
+
+class TestFrozen:
+    """A process that does not run for a while: paused with its machine, stopped by a signal, or starved."""
+
+    async def test_an_answer_that_follows_shortly_is_read(self) -> None:
+        """Awake after the time limit, it waits a moment for what is under way."""
+        http = ProviderHttp(SystemClock(), 2)
+        go = asyncio.Event()
+
+        async def answer(writer: asyncio.StreamWriter) -> None:
+            await go.wait()
+            await asyncio.sleep(0.2)  # a part of DRAIN
+            await hostile.response(b"{}", status=201)(writer)
+
+        async with HostileServer() as server:
+            server.script("/t", answer)
+            sending = asyncio.create_task(http.send(get(f"{server.url}/t")))
+            await server.wait_for_requests("/t")
+            go.set()
+            time.sleep(http.timeout + 2 * OVERSLEPT)  # the loop stands still, as the whole process would
+            assert (await sending).status == 201
+        await http.close()
+
+    async def test_an_answer_that_never_comes_is_not_awaited_for_ever(self) -> None:
+        """The moment is short."""
+        http = ProviderHttp(SystemClock(), 1)
+        async with HostileServer() as server:
+            server.script("/t", hostile.never())
+            sending = asyncio.create_task(http.send(get(f"{server.url}/t")))
+            await server.wait_for_requests("/t")
+            time.sleep(http.timeout + 2 * OVERSLEPT)
+            async with asyncio.timeout(20):
+                with pytest.raises(ProviderUnavailable, match="timeout") as failure:
+                    await sending
+        await http.close()
+        assert failure.value.sent
+
+    async def test_nothing_is_sent_too_late(self) -> None:
+        """Frozen while it connected, it does not send a request whose time is over: another may have sent it."""
+        http = ProviderHttp(SystemClock(), 1)
+        async with HostileServer() as server:
+            sending = asyncio.create_task(http.send(get(f"{server.url}/t")))
+            await asyncio.sleep(0)  # it has begun, and is not connected yet
+            time.sleep(http.timeout * SEND_BY + 0.01)
+            with pytest.raises(ProviderUnavailable, match="timeout") as failure:
+                await sending
+            assert server.counts == {}
+        await http.close()
+        assert not failure.value.sent
+
+    @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+    async def test_what_came_while_stopped_is_kept(self, tmp_path: Path, loop: str) -> None:
+        """Stopped by a signal past its time limit, a process finds the answer in its socket, and takes it."""
+        timeout, answered, go = 2.0, asyncio.Event(), asyncio.Event()
+
+        async def answer(writer: asyncio.StreamWriter) -> None:
+            await go.wait()
+            await hostile.json_body({"access_token": "kept"}, status=202)(writer)
+            answered.set()
+
+        async with HostileServer() as server:
+            server.script("/t", answer)
+            command = [sys.executable, "-c", CHILD, loop, f"{server.url}/t", str(timeout)]
+            with Process(command, directory=tmp_path, env={**clean_environment(), "PYTHONPATH": PACKAGES}) as child:
+                await server.wait_for_requests("/t")
+                os.kill(child.pid, signal.SIGSTOP)
+                await asyncio.to_thread(os.waitid, os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)
+                go.set()
+                await answered.wait()
+                await asyncio.sleep(timeout + 0.5)
+                os.kill(child.pid, signal.SIGCONT)
+                told = await asyncio.to_thread(child.wait_for_line, r"^(\d+) (.*) after (.*)$")
+
+        assert told.group(1, 2) == ("202", '{"access_token": "kept"}')
+        assert float(told[3]) > timeout
+
+
+PACKAGES = str(Path(grantkeeper.__file__).parent.parent)
+
+CHILD = """
+import asyncio, sys, time
+import uvloop
+from grantkeeper.clock import SystemClock
+from grantkeeper.oauth.http import ProviderHttp
+from grantkeeper.oauth.message import Request
+
+async def main(url, timeout):
+    http = ProviderHttp(SystemClock(), timeout)
+    began = time.monotonic()
+    response = await http.send(Request(method="POST", url=url, headers={}, body=b"grant_type=refresh_token"))
+    print(response.status, response.body.decode(), "after", time.monotonic() - began, flush=True)
+    await http.close()
+
+run = uvloop.run if sys.argv[1] == "uvloop" else asyncio.run
+run(main(sys.argv[2], float(sys.argv[3])))
+"""
