@@ -98,84 +98,6 @@ def make(**changes: Any) -> Provider:
     return Provider.model_validate(document | changes)
 
 
-# Shipped definitions
-
-
-def test_ships_ten_providers_in_the_order_of_their_labels(shipped: Catalogue) -> None:
-    """All shipped files load, and lists come sorted by what people read."""
-    assert sorted(shipped) == SHIPPED
-    labels = [provider.label for provider in shipped.values()]
-    assert labels == sorted(labels, key=str.casefold)
-
-
-def test_catalogue_cannot_be_changed(shipped: Catalogue) -> None:
-    """Neither the mapping nor a definition in it takes an assignment."""
-    with pytest.raises(TypeError):
-        shipped["xero"] = shipped["demo"]  # type: ignore[index]  # the very thing that must not work
-    with pytest.raises(ValueError, match="frozen"):
-        shipped["xero"].token.url = "https://evil.example"  # type: ignore[misc]  # likewise
-    assert len(shipped) == len(SHIPPED)
-    assert "xero" in repr(shipped)
-
-
-@pytest.mark.parametrize("name", SHIPPED)
-def test_shipped_definition_says_what_its_scopes_mean(shipped: Catalogue, name: str) -> None:
-    """A person is never asked to consent to a scope that the definition has no words for."""
-    scopes = shipped[name].scopes
-    assert set(scopes.requested()) == set(scopes.meaning)
-
-
-@pytest.mark.parametrize("name", [name for name in SHIPPED if name not in ("demo", "fundment")])
-def test_shipped_definition_resolves_with_its_defaults(shipped: Catalogue, name: str) -> None:
-    """A well-known provider wants no more than client id and secret, and is always spoken to by https."""
-    endpoints = resolve_endpoints(shipped[name], client_id="id", parameters={}, supplied={})
-    for url in (endpoints.authorization_url, endpoints.token_url, endpoints.refresh_url):
-        assert url.startswith("https://")
-        assert "{" not in url
-    assert shipped[name].docs_url
-    assert shipped[name].verified.basis == "documentation"
-    assert shipped[name].verified.page
-
-
-def test_known_traps_are_in_the_definitions(shipped: Catalogue) -> None:
-    """What broke other systems: see the comments in the files."""
-    google, microsoft, salesforce = shipped["google"], shipped["microsoft"], shipped["salesforce"]
-    assert google.authorization.parameters == {"access_type": "offline", "prompt": "consent"}
-    assert microsoft.refresh.send_scope
-    assert not salesforce.refresh.send_scope
-    assert salesforce.token.response.default_lifetime == 7200
-    assert shipped["xero"].authorization.pkce == "none"
-    assert "offline_access" in shipped["xero"].scopes.requested(["accounting.contacts"])
-    assert shipped["hubspot"].token.client_authentication == "client_secret_post"
-    assert shipped["docusign"].scopes.requested() == ("signature", "extended")
-    assert shipped["fundment"].token.response.default_lifetime == 4 * 3600
-    assert shipped["fundment"].token.response.refresh_default_lifetime == 365 * 86400
-
-
-def test_github_asks_with_spaces_and_reads_commas(shipped: Catalogue) -> None:
-    """Requests and answers may separate scopes differently; without a word on it they do not."""
-    assert shipped["github"].scopes.separator == " "
-    assert shipped["github"].response_scope_separator == ","
-    assert shipped["slack"].response_scope_separator == ","
-    assert shipped["google"].response_scope_separator == " "
-
-
-def test_slack_nests_the_first_answer_but_not_a_refresh(shipped: Catalogue) -> None:
-    """The paths of a refresh can differ; otherwise they are the token endpoint's."""
-    slack, google = shipped["slack"], shipped["google"]
-    assert slack.token.response.access_token == "authed_user.access_token"
-    assert slack.refresh_response.access_token == "access_token"
-    assert slack.refresh_response.ok == "ok"
-    assert google.refresh_response is google.token.response
-
-
-def test_revocation_authentication_is_the_token_endpoints_unless_said(shipped: Catalogue) -> None:
-    """Xero says nothing and takes Basic at both; GitHub takes the body at one and Basic at the other."""
-    assert shipped["xero"].revocation_authentication == "client_secret_basic"
-    assert shipped["github"].revocation_authentication == "client_secret_basic"
-    assert shipped["github"].token.client_authentication == "client_secret_post"
-
-
 def test_loading_is_fast() -> None:
     """Hundreds of definitions must not be felt at start: a file takes a few milliseconds at most."""
     best = min(_seconds_to_load() for _ in range(5))
@@ -224,6 +146,9 @@ def test_minimal_definition_has_the_standards_defaults(definition: Callable[...,
     assert acme.token.response.expires_in == "expires_in"
     assert acme.token.response.default_lifetime is None
     assert acme.refresh.rotates == "sometimes"
+    assert acme.refresh.when == "ahead"
+    assert (acme.refresh.keep_alive, acme.refresh.idle_lifetime, acme.refresh.per_minute) == (None, None, None)
+    assert acme.refresh.concurrency == 20
 
 
 # Messages
@@ -311,9 +236,24 @@ def test_mistake_is_named_with_file_and_key(definition: Callable[..., Path], old
         ("[refresh]\nsupported = 'no'", "refresh.supported: must be true or false"),
         ("[refresh]\nidle_lifetime = 0", "refresh.idle_lifetime: must be more than 0"),
         ("[refresh]\nidle_lifetime = '60'", "refresh.idle_lifetime: must be a whole number"),
+        ("[refresh]\nkeep_alive = 0", "refresh.keep_alive: must be more than 0"),
+        (
+            "[refresh]\nkeep_alive = 60\nidle_lifetime = 60",
+            "refresh.keep_alive: must be less than refresh.idle_lifetime",
+        ),
+        ("[refresh]\nkeep_alive = 60\nsupported = false", "refresh.keep_alive: keeps a refresh token alive, but"),
+        ("[refresh]\nwhen = 'never'", "refresh.when: must be 'ahead' or 'on_demand'"),
+        ("[refresh]\nconcurrency = 0", "refresh.concurrency: must be at least 1"),
+        ("[refresh]\nconcurrency = 1001", "refresh.concurrency: must be at most 1000"),
+        ("[refresh]\nconcurrency = true", "refresh.concurrency: must be a whole number"),
+        ("[refresh]\nper_minute = 0", "refresh.per_minute: must be at least 1"),
         (
             "[refresh.errors]\noops = 'nobody'",
             "refresh.errors.oops: must be 'grant', 'client' or 'transient'",
+        ),
+        (
+            "[refresh.error_descriptions]\n'is over' = 'dead'",
+            "refresh.error_descriptions.is over: must be 'grant', 'client' or 'transient'",
         ),
         (
             "[refresh.response]\nacces_token = 'a'",

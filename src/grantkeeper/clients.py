@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 from grantkeeper.catalogue.endpoints import endpoint_problems, resolve_endpoints
 from grantkeeper.catalogue.load import Catalogue
-from grantkeeper.catalogue.schema import Provider
+from grantkeeper.catalogue.schema import Provider, Refresh
 from grantkeeper.catalogue.schema import TokenResponsePaths as Paths
 from grantkeeper.config import ClientSettings
 from grantkeeper.errors import ClientRejected, NotFound
 from grantkeeper.model import Connection
 from grantkeeper.oauth.client import Client, IdentitySource, TokenResponsePaths
+from grantkeeper.schedule import RefreshPolicy
 
 
 class Clients:
@@ -49,6 +50,11 @@ class Clients:
     def of(self, connection: Connection) -> Client:
         """The client of a connection, or ClientRejected."""
         return self.registered(connection.provider, connection.client_id)
+
+    def policy(self, name: str) -> RefreshPolicy:
+        """How a provider's refreshes are to go; the default for one that is not set up here any more."""
+        client = self._clients.get(name)
+        return client.refresh_policy if client is not None else RefreshPolicy()
 
     def offers(self) -> list[tuple[str, str]]:
         """Name and label of every provider that can be connected here, by label."""
@@ -125,7 +131,9 @@ def _client(provider: Provider, given: ClientSettings, redirect_uri: str) -> Cli
         refresh_url=endpoints.refresh_url,
         refresh_supported=provider.refresh.supported,
         refresh_sends_scope=provider.refresh.send_scope,
+        refresh_policy=_policy(provider.refresh),
         error_meanings=dict(provider.refresh.errors),
+        error_description_meanings=dict(provider.refresh.error_descriptions),
         revocation_url=endpoints.revocation_url,
         # An operator who supplies a revocation endpoint means the standard's.
         revocation_style="rfc7009" if supplied_revocation else provider.revocation.style,
@@ -138,6 +146,16 @@ def _client(provider: Provider, given: ClientSettings, redirect_uri: str) -> Cli
             label=identity.label,
             headers=identity.headers,
         ),
+    )
+
+
+def _policy(refresh: Refresh) -> RefreshPolicy:
+    return RefreshPolicy(
+        ahead=refresh.when == "ahead",
+        keep_alive=refresh.keep_alive,
+        idle_lifetime=refresh.idle_lifetime,
+        concurrency=refresh.concurrency,
+        per_minute=refresh.per_minute,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,6 +14,7 @@ from grantkeeper.config import ClientSettings
 from grantkeeper.errors import ClientRejected, NotFound
 from grantkeeper.oauth.authorization import authorization_url
 from grantkeeper.oauth.token import refresh_request
+from grantkeeper.schedule import RefreshPolicy
 
 FUNDMENT = {"authorization_url": "https://f.example/authorize", "token_url": "https://f.example/token"}
 
@@ -99,6 +101,52 @@ def test_google_is_asked_for_a_refresh_token() -> None:
     sent = parse_qs(urlsplit(url).query)
 
     assert (sent["access_type"], sent["prompt"], sent["nonce"]) == (["offline"], ["consent"], ["n"])
+
+
+def test_what_a_definition_does_not_say_of_refreshing_is_the_policys_default() -> None:
+    """Slack says nothing of it: ahead, twenty at a time, no limit a minute, no known end."""
+    assert clients(slack={}).offered("slack").refresh_policy == RefreshPolicy()
+
+
+def test_a_definition_decides_when_to_refresh(tmp_path: Path) -> None:
+    """Every key of its `[refresh]` about time and rate reaches the client, and so do the texts of its errors."""
+    (tmp_path / "acme.toml").write_text(
+        """
+        schema = 1
+        name = "acme"
+        label = "Acme"
+        category = ["accounting"]
+        colour = "#0f766e"
+        verified = { basis = "documentation", date = 2026-11-22 }
+        authorization.url = "https://acme.example/authorize"
+        token.url = "https://acme.example/token"
+
+        [refresh]
+        when = "on_demand"
+        keep_alive = 86400
+        idle_lifetime = 172800
+        concurrency = 3
+        per_minute = 60
+        errors = { gone = "grant" }
+        error_descriptions = { "come back later" = "transient" }
+        """,
+        "utf-8",
+    )
+    settings = {"acme": ClientSettings(client_id="id-1", client_secret="secret-1")}
+    acme = Clients(load_catalogue(tmp_path), settings, "https://gk.example").offered("acme")
+
+    assert acme.refresh_policy == RefreshPolicy(
+        ahead=False, keep_alive=86_400, idle_lifetime=172_800, concurrency=3, per_minute=60
+    )
+    assert acme.error_meanings == {"gone": "grant"}
+    assert acme.error_description_meanings == {"come back later": "transient"}
+
+
+def test_the_demo_provider_may_be_asked_by_many_at_once() -> None:
+    """It runs beside us and serves nobody else."""
+    demo = clients(demo={"parameters": {"base_url": "http://127.0.0.1:8080/demo-provider"}}).offered("demo")
+
+    assert demo.refresh_policy == RefreshPolicy(concurrency=200)
 
 
 def test_no_secret_is_in_a_repr() -> None:

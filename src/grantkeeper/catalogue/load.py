@@ -22,6 +22,8 @@ _MESSAGES = {
     "bool_type": "must be true or false",
     "int_type": "must be a whole number",
     "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
     "literal_error": "must be {expected}",
     "tuple_type": "must be a list",
     "dict_type": "must be a table",

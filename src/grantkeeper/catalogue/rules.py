@@ -71,5 +71,10 @@ def _identity(provider: Provider) -> Iterator[str]:
 
 
 def _refresh(provider: Provider) -> Iterator[str]:
-    if not provider.refresh.supported and provider.scopes.offline:
+    refresh = provider.refresh
+    if not refresh.supported and provider.scopes.offline:
         yield "scopes.offline: asks for a refresh token, but refresh.supported is false"
+    if not refresh.supported and refresh.keep_alive is not None:
+        yield "refresh.keep_alive: keeps a refresh token alive, but refresh.supported is false"
+    if refresh.keep_alive and refresh.idle_lifetime and refresh.keep_alive >= refresh.idle_lifetime:
+        yield "refresh.keep_alive: must be less than refresh.idle_lifetime, or it comes too late"

@@ -125,7 +125,11 @@ class TokenResponsePaths(Table):
 
     access_token: Path = Field("access_token", description="Path of the access token.")
     refresh_token: Path = Field("refresh_token", description="Path of the refresh token.")
-    expires_in: Path = Field("expires_in", description="Path of the access token's lifetime in seconds.")
+    expires_in: Path = Field(
+        "expires_in",
+        description="Path of the access token's lifetime in seconds. Where an answer has none, the `exp` of an access "
+        "token that is a JWT holds, then `default_lifetime`.",
+    )
     scope: Path = Field("scope", description="Path of the granted scopes: a text or a list.")
     token_type: PathOrNothing = Field(
         "token_type",
@@ -138,7 +142,8 @@ class TokenResponsePaths(Table):
     refresh_lifetime: Path | None = Field(None, description="Path of the refresh token's lifetime in seconds.")
     default_lifetime: Seconds | None = Field(
         None,
-        description="The access token's lifetime where the answer gives none; left out: it does not expire.",
+        description="The access token's lifetime where neither the answer nor the token itself (a JWT's `exp`, "
+        "RFC 9068 §2.2) gives one; left out: it does not expire then.",
     )
     refresh_default_lifetime: Seconds | None = Field(
         None, description="The lifetime of a new refresh token where the answer gives none."
@@ -163,7 +168,7 @@ class TokenEndpoint(Table):
     )
 
 
-class RefreshPolicy(Table):
+class Refresh(Table):
     """How the next token set is had (RFC 6749 §6)."""
 
     supported: bool = Field(True, description="Whether refresh tokens exist here at all.")
@@ -173,13 +178,37 @@ class RefreshPolicy(Table):
         description="Whether a refresh spends the refresh token and brings another (RFC 9700 §4.14.2).",
     )
     url: UrlTemplate | None = Field(None, description="Where to refresh, if not at the token endpoint.")
+    when: Literal["ahead", "on_demand"] = Field(
+        "ahead",
+        description="`ahead`: before the access token expires, while the connection is in use; `on_demand`: when "
+        "somebody wants a token and it has expired, for providers that count or charge refreshes.",
+    )
     idle_lifetime: Seconds | None = Field(
-        None, description="Unused for this long, the refresh token dies. For people to read."
+        None,
+        description="Unused for this long, the refresh token dies: an idle connection is refreshed when two thirds of "
+        "it are over.",
+    )
+    keep_alive: Seconds | None = Field(
+        None,
+        description="An idle connection is refreshed after this long, in place of what follows from the refresh "
+        "token's life.",
+    )
+    concurrency: Annotated[int, Field(ge=1, le=1000)] = Field(
+        20, description="Refreshes under way at one time, over all processes."
+    )
+    per_minute: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Refreshes begun in a minute, over all processes; left out: no limit."
     )
     errors: dict[Text, ErrorMeaning] = Field(
         default_factory=dict,
         description="Error codes of the token endpoint that RFC 6749 does not know, or means differently: "
-        "`grant` (the user must authorize again), `client` (the operator must act), `transient` (retried).",
+        "`grant` (the user must authorize again), `client` (the operator must act: refreshing pauses for all "
+        "connections of the provider), `transient` (retried).",
+    )
+    error_descriptions: dict[Text, ErrorMeaning] = Field(
+        default_factory=dict,
+        description="The same for texts in `error_description` (capitals or not), where the code alone says too "
+        "little; they count before the codes.",
     )
     response: TokenResponsePaths | None = Field(
         None, description="How the answer to a refresh is to be read, where it differs from `token.response`."
@@ -250,7 +279,7 @@ class Provider(Table):
     )
     scopes: Scopes = Field(default_factory=Scopes, description="What is asked for.")
     token: TokenEndpoint = Field(default_factory=TokenEndpoint, description="Where a code becomes tokens.")
-    refresh: RefreshPolicy = Field(default_factory=RefreshPolicy, description="How the next token set is had.")
+    refresh: Refresh = Field(default_factory=Refresh, description="How the next token set is had.")
     revocation: Revocation = Field(default_factory=Revocation, description="How a grant is ended.")
     identity: Identity = Field(default_factory=Identity, description="Whose grant it is.")
     api: Api = Field(default_factory=Api, description="The provider's API, for people who read this.")

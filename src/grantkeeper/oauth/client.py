@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from grantkeeper.model import Record
+from grantkeeper.schedule import RefreshPolicy
 
 ClientAuthentication = Literal["client_secret_basic", "client_secret_post", "none"]
 ErrorMeaning = Literal["grant", "client", "transient"]
@@ -13,7 +14,7 @@ ErrorMeaning = Literal["grant", "client", "transient"]
 class TokenResponsePaths(Record, frozen=True):
     """Where a token response carries what; dotted paths into the JSON, RFC 6749 §5.1 by default.
 
-    The default lifetimes (seconds) hold where the answer gives none.
+    The default lifetimes (seconds) hold where the answer gives none, and the access token does not either.
     """
 
     access_token: str = "access_token"
@@ -66,7 +67,9 @@ class Client(Record, frozen=True):
     refresh_url: str | None = None
     refresh_supported: bool = True
     refresh_sends_scope: bool = False
+    refresh_policy: RefreshPolicy = RefreshPolicy()
     error_meanings: dict[str, ErrorMeaning] = {}
+    error_description_meanings: dict[str, ErrorMeaning] = {}
     revocation_url: str | None = None
     revocation_style: Literal["rfc7009", "bearer", "delete_json", "none"] = "none"
     revocation_authentication: ClientAuthentication = "client_secret_basic"

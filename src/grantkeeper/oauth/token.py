@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 from typing import Any
+
+import msgspec
 
 from grantkeeper.clock import SECOND, Instant
 from grantkeeper.errors import (
@@ -24,6 +27,9 @@ LONGEST_LIFETIME = 10 * 365 * 86_400
 SHORTEST_LIFETIME = 60
 """Seconds; a token that is over already, as its provider says, is taken at this."""
 
+PAUSING = frozenset({"invalid_client", "unauthorized_client", "invalid_scope"})
+"""Errors of ours, not of one connection: until the operator acts, no refresh at this provider can succeed."""
+
 _MEANINGS: dict[str, ErrorMeaning] = {
     "invalid_grant": "grant",
     "invalid_client": "client",
@@ -42,6 +48,13 @@ _CODE = re.compile(r"[A-Za-z0-9_.\-]{1,40}")
 _ACCESS_TOKEN = re.compile(r"[\x21-\x7e]+")
 _REFRESH_TOKEN = re.compile(r"[\x20-\x7e]+")
 _SCOPE = re.compile(r"[\x21-\x7e]+")
+_JWT = re.compile(r"[A-Za-z0-9_-]+\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]*")
+
+
+class _Claims(msgspec.Struct):
+    """What we look at in an access token that is a JWT."""
+
+    exp: int | float
 
 
 class TokenResponse(Record, frozen=True):
@@ -77,8 +90,9 @@ def token_response(
 ) -> TokenResponse:
     """Read an answer of the token endpoint (RFC 6749 §5), or raise the ProviderError that it means.
 
-    Lifetimes count from the instant the request was sent. What the answer leaves out (refresh token,
-    its expiry, scopes, type) stays as it was `before`.
+    Lifetimes count from the instant the request was sent. Without `expires_in` the access token's own
+    `exp` holds where it is a JWT, then the provider's default. What else the answer leaves out (refresh
+    token, its expiry, scopes, type) stays as it was `before`.
     """
     if response.status == 429 or response.status >= 500:
         _raise_unavailable(client, response, requested_at)
@@ -92,13 +106,17 @@ def token_response(
     kept = before.tokens if before is not None else None
     refresh_token = new_refresh or (kept.refresh_token if kept else None)
     stated = at_path(document, paths.expires_in)
-    lifetime = (_lifetime(stated) if refresh_token else _seconds(stated)) or paths.default_lifetime
+    lifetime = _lifetime(stated) if refresh_token else _seconds(stated)
     tokens = TokenSet(
         access_token=access_token,
         token_type=_token_type(at_path(document, paths.token_type) if paths.token_type else None, kept),
         refresh_token=refresh_token,
         issued_at=requested_at,
-        access_token_expires_at=_after(requested_at, lifetime),
+        access_token_expires_at=(
+            _after(requested_at, lifetime)
+            or _jwt_expiry(access_token, requested_at)
+            or _after(requested_at, paths.default_lifetime)
+        ),
         refresh_token_expires_at=_refresh_expiry(paths, document, requested_at, new_refresh, kept),
     )
     scopes = _scopes(paths, at_path(document, paths.scope)) or (before.scopes if before else client.scopes)
@@ -115,9 +133,14 @@ def error_code(error: Any) -> str | None:
     return error if isinstance(error, str) and _CODE.fullmatch(error) else None
 
 
-def error_for(client: Client, code: str, status: int, retry_after: int | None = None) -> ProviderError:
-    """The error that an OAuth error code means at this provider (RFC 6749 §5.2)."""
-    meaning = client.error_meanings.get(code) or _MEANINGS.get(code)
+def error_for(
+    client: Client, code: str, status: int, retry_after: int | None = None, description: object = None
+) -> ProviderError:
+    """The error that an OAuth error code means at this provider (RFC 6749 §5.2).
+
+    `description`: its `error_description`, which at some providers tells more than the code; never shown.
+    """
+    meaning = _described(client, description) or client.error_meanings.get(code) or _MEANINGS.get(code)
     text = f"{client.label} answered {code} (HTTP {status})"
     if meaning == "grant":
         return GrantRejected(text, code=code)
@@ -126,6 +149,51 @@ def error_for(client: Client, code: str, status: int, retry_after: int | None = 
     if meaning == "transient":
         return ProviderUnavailable(text, retry_after=retry_after, code=code)
     return ProviderProtocolError(text, code=code)
+
+
+def pauses(error: ProviderError, client: Client) -> bool:
+    """Whether refreshing at this provider is to pause for all connections until the operator acts.
+
+    For the codes of `PAUSING`, and for what the provider's definition calls the operator's. Not for
+    `invalid_request` and its like, which may be about one connection alone.
+    """
+    if not isinstance(error, ClientRejected) or error.code is None:
+        return False
+    if error.code in PAUSING or client.error_meanings.get(error.code) == "client":
+        return True
+    # No code that means this by itself: only the definition's `error_descriptions` can have said so.
+    return _MEANINGS.get(error.code) != "client"
+
+
+def may_have_spent(error: ProviderError, status: int | None) -> bool:
+    """Whether the provider may have spent the refresh token of the request that ended in this error.
+
+    `status`: of the answer, None where there was none: then it is whether the request had left us.
+    Only an answer that is plainly a refusal says that nothing happened; a broken server, a redirect and
+    an answer that cannot be read say nothing about it.
+    """
+    if status is None:
+        return bool(getattr(error, "sent", True))
+    if status == 429:
+        return False
+    if not (200 <= status < 300 or 400 <= status < 500) or error.code is None:
+        return True
+    refused = isinstance(error, GrantRejected | ClientRejected)
+    if status < 300:
+        # Providers that answer errors with 200 answer their own mishaps so as well.
+        return not refused
+    # `invalid_grant` that passes by itself: an earlier request with this refresh token is still under way.
+    return error.code == "server_error" or (error.code == "invalid_grant" and not refused)
+
+
+def _described(client: Client, description: object) -> ErrorMeaning | None:
+    if not isinstance(description, str):
+        return None
+    folded = description.casefold()
+    for text, meaning in client.error_description_meanings.items():
+        if text.casefold() in folded:
+            return meaning
+    return None
 
 
 def _raise_unavailable(client: Client, response: Response, now: Instant) -> None:
@@ -143,7 +211,7 @@ def _raise_error(
     code = error_code(error)
     if code is None:
         raise ProviderProtocolError(f"{client.label} answered HTTP {response.status} without an error code")
-    raise error_for(client, code, response.status, response.retry_after(now))
+    raise error_for(client, code, response.status, response.retry_after(now), document.get("error_description"))
 
 
 def _token(document: dict[str, Any], path: str, form: re.Pattern[str]) -> str | None:
@@ -191,6 +259,25 @@ def _number(value: Any) -> float | None:
 
 def _after(instant: Instant, seconds: int | None) -> Instant | None:
     return None if seconds is None else instant + seconds * SECOND
+
+
+def _jwt_expiry(access_token: str, now: Instant) -> Instant | None:
+    """When an access token that is a JWT says that it expires (RFC 9068 §2.2, RFC 7519 §4.1.4).
+
+    A hint for our own schedule, so nobody looks at the signature. One that is over already, or further
+    off than LONGEST_LIFETIME, counts as absent: it would be a clock's mistake, or no time at all.
+    """
+    found = _JWT.fullmatch(access_token)
+    if found is None:
+        return None
+    payload = found[1]
+    try:
+        claims = msgspec.json.decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), type=_Claims)
+    except (ValueError, RecursionError):
+        return None
+    if not now < claims.exp * SECOND <= now + LONGEST_LIFETIME * SECOND:
+        return None
+    return int(claims.exp * SECOND)
 
 
 def _refresh_expiry(

@@ -1,0 +1,116 @@
+"""The shipped definitions: what each knows of its provider, and where others went wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from grantkeeper.catalogue import Catalogue, load_catalogue, resolve_endpoints
+from tests.test_catalogue import SHIPPED
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Catalogue:
+    return load_catalogue()
+
+
+def test_ships_ten_providers_in_the_order_of_their_labels(shipped: Catalogue) -> None:
+    """All shipped files load, and lists come sorted by what people read."""
+    assert sorted(shipped) == SHIPPED
+    labels = [provider.label for provider in shipped.values()]
+    assert labels == sorted(labels, key=str.casefold)
+
+
+def test_catalogue_cannot_be_changed(shipped: Catalogue) -> None:
+    """Neither the mapping nor a definition in it takes an assignment."""
+    with pytest.raises(TypeError):
+        shipped["xero"] = shipped["demo"]  # type: ignore[index]  # the very thing that must not work
+    with pytest.raises(ValueError, match="frozen"):
+        shipped["xero"].token.url = "https://evil.example"  # type: ignore[misc]  # likewise
+    assert len(shipped) == len(SHIPPED)
+    assert "xero" in repr(shipped)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_definition_says_what_its_scopes_mean(shipped: Catalogue, name: str) -> None:
+    """A person is never asked to consent to a scope that the definition has no words for."""
+    scopes = shipped[name].scopes
+    assert set(scopes.requested()) == set(scopes.meaning)
+
+
+@pytest.mark.parametrize("name", [name for name in SHIPPED if name not in ("demo", "fundment")])
+def test_shipped_definition_resolves_with_its_defaults(shipped: Catalogue, name: str) -> None:
+    """A well-known provider wants no more than client id and secret, and is always spoken to by https."""
+    endpoints = resolve_endpoints(shipped[name], client_id="id", parameters={}, supplied={})
+    for url in (endpoints.authorization_url, endpoints.token_url, endpoints.refresh_url):
+        assert url.startswith("https://")
+        assert "{" not in url
+    assert shipped[name].docs_url
+    assert shipped[name].verified.basis == "documentation"
+    assert shipped[name].verified.page
+
+
+def test_known_traps_are_in_the_definitions(shipped: Catalogue) -> None:
+    """What broke other systems: see the comments in the files."""
+    google, microsoft, salesforce = shipped["google"], shipped["microsoft"], shipped["salesforce"]
+    assert google.authorization.parameters == {"access_type": "offline", "prompt": "consent"}
+    assert microsoft.refresh.send_scope
+    assert not salesforce.refresh.send_scope
+    assert salesforce.token.response.default_lifetime == 7200
+    assert shipped["xero"].authorization.pkce == "none"
+    assert "offline_access" in shipped["xero"].scopes.requested(["accounting.contacts"])
+    assert shipped["hubspot"].token.client_authentication == "client_secret_post"
+    assert shipped["docusign"].scopes.requested() == ("signature", "extended")
+    assert shipped["fundment"].token.response.default_lifetime == 4 * 3600
+    assert shipped["fundment"].token.response.refresh_default_lifetime == 365 * 86400
+
+
+@pytest.mark.parametrize(
+    ("name", "days"),
+    [("docusign", 30), ("google", 180), ("microsoft", 90), ("salesforce", 30), ("xero", 60)],
+)
+def test_refresh_tokens_that_die_unused_are_known(shipped: Catalogue, name: str, days: int) -> None:
+    """What the providers' pages say; of the others no page gives an end that disuse brings."""
+    assert shipped[name].refresh.idle_lifetime == days * 86_400
+    assert shipped[name].refresh.keep_alive is None
+
+
+def test_error_codes_of_their_own_have_a_meaning(shipped: Catalogue) -> None:
+    """A dead refresh token is not retried for ever, and a deleted client condemns nobody."""
+    errors = {name: shipped[name].refresh.errors for name in SHIPPED}
+    dead = {
+        "github": "bad_refresh_token",
+        "google": "admin_policy_enforced",
+        "hubspot": "BAD_REFRESH_TOKEN",
+        "microsoft": "interaction_required",
+        "salesforce": "inactive_user",
+        "slack": "invalid_refresh_token",
+    }
+    assert {errors[name][code] for name, code in dead.items()} == {"grant"}
+    assert errors["google"]["deleted_client"] == errors["github"]["incorrect_client_credentials"] == "client"
+    assert errors["slack"]["internal_error"] == "transient"
+    descriptions = shipped["salesforce"].refresh.error_descriptions
+    assert descriptions == {"token request is already being processed": "transient"}
+
+
+def test_github_asks_with_spaces_and_reads_commas(shipped: Catalogue) -> None:
+    """Requests and answers may separate scopes differently; without a word on it they do not."""
+    assert shipped["github"].scopes.separator == " "
+    assert shipped["github"].response_scope_separator == ","
+    assert shipped["slack"].response_scope_separator == ","
+    assert shipped["google"].response_scope_separator == " "
+
+
+def test_slack_nests_the_first_answer_but_not_a_refresh(shipped: Catalogue) -> None:
+    """The paths of a refresh can differ; otherwise they are the token endpoint's."""
+    slack, google = shipped["slack"], shipped["google"]
+    assert slack.token.response.access_token == "authed_user.access_token"
+    assert slack.refresh_response.access_token == "access_token"
+    assert slack.refresh_response.ok == "ok"
+    assert google.refresh_response is google.token.response
+
+
+def test_revocation_authentication_is_the_token_endpoints_unless_said(shipped: Catalogue) -> None:
+    """Xero says nothing and takes Basic at both; GitHub takes the body at one and Basic at the other."""
+    assert shipped["xero"].revocation_authentication == "client_secret_basic"
+    assert shipped["github"].revocation_authentication == "client_secret_basic"
+    assert shipped["github"].token.client_authentication == "client_secret_post"
