@@ -14,8 +14,17 @@ import zlib
 
 import msgspec
 
+from grantkeeper import logs
 from grantkeeper.clock import DAY, MINUTE, SECOND, Clock, Instant
-from grantkeeper.errors import Forbidden, InvalidValue, NotFound, TooManyRequests, Unauthenticated
+from grantkeeper.errors import (
+    Forbidden,
+    InvalidValue,
+    NotFound,
+    StorageError,
+    StorageUnavailable,
+    TooManyRequests,
+    Unauthenticated,
+)
 from grantkeeper.model import ALL_SCOPES, Login, PersonalAccessToken, Record, Scope, clean_label
 from grantkeeper.storage.people import PeopleStore
 
@@ -25,7 +34,11 @@ TOKEN_LIFETIME = 365 * DAY
 TRUST = 1.0
 """Seconds for which a token that was found good is not looked up again. A token revoked in this
 process stops at once; one revoked by another process within this time."""
+TRUST_WITHOUT_DATABASE = 300.0
+"""Seconds after the database last confirmed a token for which it is trusted while the database is away: nobody can
+revoke one meanwhile. Readers can so be served what is journalled, or held in memory."""
 
+_MOST_TRUSTED = 10_000
 _ALPHABET = string.digits + string.ascii_letters
 _BODY = 40
 _CHECKSUM = 6
@@ -68,6 +81,15 @@ class RateLimit(Record, frozen=True):
             raise TooManyRequests(f"Too many requests: {self.limit} a minute are allowed.", self.retry_after)
 
 
+class _Trusted(msgspec.Struct):
+    """A token that the database confirmed at `confirmed`, and that is trusted to `until` (both of the steady clock)."""
+
+    token: PersonalAccessToken
+    caller: Caller
+    confirmed: float
+    until: float
+
+
 class _Window:
     """Requests of one user in one minute: `settled` are known to the database, `pending` not yet."""
 
@@ -97,8 +119,9 @@ class Access:
         self._people = people
         self._clock = clock
         self._rate_limit = rate_limit
-        self._trusted: dict[bytes, tuple[float, PersonalAccessToken, Caller]] = {}
+        self._trusted: dict[bytes, _Trusted] = {}
         self._revocations = 0
+        self._database_away = False
         self._windows: dict[str, _Window] = {}
         self._used: dict[str, Instant] = {}
 
@@ -110,15 +133,14 @@ class Access:
         token_hash = hash_token(token)
         now = self._clock.now()
         trusted = self._trusted.get(token_hash)
-        if trusted is None or trusted[0] < self._clock.monotonic():
+        if trusted is None or trusted.until < self._clock.monotonic():
             if not well_formed(token):
                 raise Unauthenticated
-            trusted = await self._look_up(token_hash, now)
-        _, found, caller = trusted
-        if found.expires_at is not None and found.expires_at <= now:
+            trusted = await self._confirm(token_hash, now)
+        if trusted.token.expires_at is not None and trusted.token.expires_at <= now:
             raise Unauthenticated
-        self._used[found.uuid] = now
-        return caller
+        self._used[trusted.token.uuid] = now
+        return trusted.caller
 
     async def in_account(self, caller: Caller, account_uuid: str) -> Caller:
         """The caller in the account that it names, or NotFound unless both the token and the user reach there."""
@@ -149,7 +171,11 @@ class Access:
         """Share the counts with the other processes and note when tokens were last used; call it every second."""
         used, self._used = self._used, {}
         if used:
-            await self._people.touch_tokens(list(used.items()))
+            try:
+                await self._people.touch_tokens(list(used.items()))
+            except StorageError:
+                self._used = used | self._used
+                raise
         start = self._clock.now() // MINUTE * MINUTE
         for user_uuid, window in list(self._windows.items()):
             if window.start != start:
@@ -157,7 +183,12 @@ class Access:
             elif window.pending:
                 pending, window.pending = window.pending, 0
                 window.settled += pending
-                total = await self._people.add_uses(f"user:{user_uuid}", start, pending)
+                try:
+                    total = await self._people.add_uses(f"user:{user_uuid}", start, pending)
+                except StorageError:
+                    window.settled -= pending
+                    window.pending += pending
+                    raise
                 window.settled = max(window.settled, total)
 
     async def create_token(
@@ -185,15 +216,41 @@ class Access:
 
     async def revoke_token(self, token_uuid: str) -> bool:
         """End a token; False where there is no such living one."""
-        revoked = await self._people.revoke_token(token_uuid, self._clock.now())
-        # Only now: a look-up that was under way meanwhile may have found the token alive.
-        self._revocations += 1
-        self._trusted.clear()
-        return revoked
+        try:
+            return await self._people.revoke_token(token_uuid, self._clock.now())
+        finally:
+            # Only now: a look-up that was under way meanwhile may have found the token alive. Also where the database
+            # went away, so that nobody knows: then no token is trusted without it.
+            self._revocations += 1
+            self._trusted.clear()
 
-    async def _look_up(self, token_hash: bytes, now: Instant) -> tuple[float, PersonalAccessToken, Caller]:
-        self._trusted.pop(token_hash, None)
+    async def _confirm(self, token_hash: bytes, now: Instant) -> _Trusted:
+        """Look a token up; while the database is away, what it said of the token last holds for a while."""
         revocations = self._revocations
+        try:
+            trusted = await self._look_up(token_hash, now)
+        except Unauthenticated:
+            self._trusted.pop(token_hash, None)
+            raise
+        except StorageUnavailable:
+            known = self._trusted.get(token_hash)
+            steady = self._clock.monotonic()
+            if known is None or steady - known.confirmed > TRUST_WITHOUT_DATABASE:
+                raise
+            if not self._database_away:
+                self._database_away = True
+                logs.event("access.trusted_without_database", level=logs.WARNING, seconds=TRUST_WITHOUT_DATABASE)
+            # A look-up may take long to fail: not one for each request.
+            known.until = steady + TRUST
+            return known
+        self._database_away = False
+        if revocations == self._revocations:
+            if len(self._trusted) >= _MOST_TRUSTED:
+                self._trusted.clear()
+            self._trusted[token_hash] = trusted
+        return trusted
+
+    async def _look_up(self, token_hash: bytes, now: Instant) -> _Trusted:
         found = await self._people.get_live_token(token_hash, now)
         if found is None:
             raise Unauthenticated
@@ -205,12 +262,8 @@ class Access:
             actor=f"token:{found.uuid}",
             token_uuid=found.uuid,
         )
-        trusted = (self._clock.monotonic() + TRUST, found, caller)
-        if revocations == self._revocations:
-            if len(self._trusted) >= 10_000:
-                self._trusted.clear()
-            self._trusted[token_hash] = trusted
-        return trusted
+        steady = self._clock.monotonic()
+        return _Trusted(token=found, caller=caller, confirmed=steady, until=steady + TRUST)
 
     async def _only_account(self, user_uuid: str) -> str | None:
         """The user's account; None: there are several. Who belongs to none any more is nobody here."""

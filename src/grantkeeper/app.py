@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import msgspec
 
@@ -26,9 +27,12 @@ from grantkeeper.revoke import Revoker
 from grantkeeper.sign_in import SignIn
 from grantkeeper.storage.authorizations import AuthorizationStore
 from grantkeeper.storage.connections import ConnectionStore
-from grantkeeper.storage.database import Database
+from grantkeeper.storage.database import Database, instance_id
+from grantkeeper.storage.journal import Journal
 from grantkeeper.storage.migrate import open_database
 from grantkeeper.storage.people import PeopleStore
+from grantkeeper.storage.refreshes import RefreshStore
+from grantkeeper.storage.timekeeping import Timekeeper
 from grantkeeper.storage.vault import Vault
 from grantkeeper.web.api import Api
 from grantkeeper.web.browser import Browser
@@ -43,6 +47,7 @@ from grantkeeper.web.session import Sessions
 from grantkeeper.worker import Worker
 
 _SETTLE = 1.0
+_WATCH = 60.0
 _STOP_PATIENCE = 20.0
 
 
@@ -55,6 +60,7 @@ class Services(msgspec.Struct, frozen=True):
     clients: Clients
     people: PeopleStore
     store: ConnectionStore
+    refreshes: RefreshStore
     access: Access
     sign_in: SignIn
     connections: Connections
@@ -67,7 +73,7 @@ class Services(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def open_services(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Services]:
-    """Open the database, prove that the keys fit, and put the services together.
+    """Open the database, prove that the keys fit, put the services together, and recover what a crash left.
 
     Raises ConfigError or StorageError, each saying what to do.
     """
@@ -76,20 +82,40 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         settings.root_keyset.get_secret_value() if settings.root_keyset else None, settings.keyset_path
     )
     clients = Clients(load_catalogue(settings.providers_dir), settings.clients, settings.public_url)
-    database = await open_database(settings.database, settings.database_pool)
-    http = ProviderHttp(clock, settings.provider_timeout)
-    try:
+    async with AsyncExitStack() as undo:
+        database = await open_database(settings.database, settings.database_pool)
+        undo.push_async_callback(database.close)
+        timekeeper = Timekeeper(database, clock)
+        await timekeeper.start()
         vault = Vault(database, root)
         await vault.check()
-        services = _services(settings, clock, database, vault, clients, http)
+        http = ProviderHttp(clock, settings.provider_timeout)
+        undo.push_async_callback(http.close)
+        owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        journal = Journal(settings.journal_path / await instance_id(database), owner, clock)
+        journal.open()
+        undo.callback(journal.close)
+        services = _services(settings, clock, database, vault, clients, http, journal, owner)
+        await services.refresher.recover()
+        upkeep = [
+            asyncio.create_task(services.refresher.upkeep()),
+            asyncio.create_task(_watch(timekeeper, clock)),
+        ]
         try:
             yield services
         finally:
+            for task in upkeep:
+                task.cancel()
             await _in_time(services.refresher.settle())
             await _in_time(services.authorizations.settle())
-    finally:
-        await http.close()
-        await database.close()
+            await _in_time(services.refresher.write_down())
+
+
+async def _watch(timekeeper: Timekeeper, clock: Clock) -> None:
+    """Compare clocks, for ever."""
+    while True:
+        await timekeeper.watch()
+        await clock.sleep(_WATCH)
 
 
 async def _in_time(work: Awaitable[object]) -> None:
@@ -101,14 +127,21 @@ async def _in_time(work: Awaitable[object]) -> None:
 
 
 def _services(
-    settings: Settings, clock: Clock, database: Database, vault: Vault, clients: Clients, http: ProviderHttp
+    settings: Settings,
+    clock: Clock,
+    database: Database,
+    vault: Vault,
+    clients: Clients,
+    http: ProviderHttp,
+    journal: Journal,
+    owner: str,
 ) -> Services:
     people, store = PeopleStore(database, vault), ConnectionStore(database, vault)
-    owner = f"{socket.gethostname()}:{os.getpid()}"
-    refresher = Refresher(store, clients, http, clock, owner)
+    refreshes = RefreshStore(database, vault, store)
+    refresher = Refresher(store, refreshes, vault, clients, http, journal, clock, owner)
     revoker = Revoker(store, clients, http, clock)
     authorizations = Authorizations(
-        AuthorizationStore(database, vault), store, clients, http, clock, settings.redirect_origins
+        AuthorizationStore(database, vault), store, refreshes, clients, http, clock, settings.redirect_origins
     )
     return Services(
         settings=settings,
@@ -117,13 +150,24 @@ def _services(
         clients=clients,
         people=people,
         store=store,
+        refreshes=refreshes,
         access=Access(people, clock, settings.rate_limit),
         sign_in=SignIn(people, clock, settings.session_hours),
         connections=Connections(store, refresher, revoker, clock),
         authorizations=authorizations,
         refresher=refresher,
         revoker=revoker,
-        worker=Worker(store, people, authorizations, refresher, revoker, clock, settings.worker_concurrency),
+        worker=Worker(
+            refreshes,
+            people,
+            clients,
+            authorizations,
+            refresher,
+            revoker,
+            clock,
+            settings.worker_concurrency,
+            settings.history_days,
+        ),
         http=http,
     )
 
@@ -199,4 +243,18 @@ def routes(services: Services, html: Html) -> list[Route]:
     ).routes()
     browser = Browser(html, sessions, services.connections, services.authorizations).routes()
     public = Public(html, services.clients, services.database, api, services.settings.public_url).routes()
-    return [*api, *sessions.routes(), *pages, *browser, *public]
+    return [*api, *sessions.routes(), *pages, *browser, *public, *_metrics(services)]
+
+
+def _metrics(services: Services) -> list[Route]:
+    """What a scraper may ask, where the operator has set a token for it."""
+    token = services.settings.metrics_token.get_secret_value()
+    if not token:
+        return []
+    # Here, because importing it takes 50 ms, which no command should pay.
+    from grantkeeper.web.metrics import Metrics
+
+    providers = [name for name, _ in services.clients.offers()]
+    metrics = Metrics(services.refreshes, lambda: services.refresher.unsettled, providers, services.clock, token)
+    services.refresher.history.subscribe(metrics.count)
+    return metrics.routes()

@@ -38,7 +38,6 @@ from grantkeeper.model import (
     Record,
     Scope,
     Status,
-    refresh_due_at,
 )
 from grantkeeper.oauth.authorization import (
     CallbackParameters,
@@ -58,9 +57,11 @@ from grantkeeper.oauth.identity import (
     userinfo_response,
 )
 from grantkeeper.oauth.token import TokenResponse, exchange_request, token_response
+from grantkeeper.schedule import refresh_due_at
 from grantkeeper.storage.authorizations import AuthorizationStore
 from grantkeeper.storage.connections import ConnectionStore, Page
 from grantkeeper.storage.database import until_stored
+from grantkeeper.storage.refreshes import RefreshStore
 
 LIFETIME = 10 * MINUTE
 """How long a person may take at the provider, or to choose about a held grant."""
@@ -108,6 +109,7 @@ class Authorizations:
         self,
         store: AuthorizationStore,
         connections: ConnectionStore,
+        refreshes: RefreshStore,
         clients: Clients,
         http: ProviderHttp,
         clock: Clock,
@@ -115,6 +117,7 @@ class Authorizations:
     ) -> None:
         self._store = store
         self._connections = connections
+        self._refreshes = refreshes
         self._clients = clients
         self._http = http
         self._clock = clock
@@ -322,7 +325,13 @@ class Authorizations:
         replaced = await until_stored(
             self._clock,
             lambda: self._connections.replace_grant(
-                connection.account_uuid, connection.uuid, client.client_id, grant, _due(grant), now, evidence
+                connection.account_uuid,
+                connection.uuid,
+                client.client_id,
+                grant,
+                self._due(client.name, grant, now),
+                now,
+                evidence,
             ),
         )
         if replaced is None:
@@ -367,7 +376,7 @@ class Authorizations:
         current: Connection | None = connection
         while current is not None:
             now, generation = self._clock.now(), current.generation
-            save = partial(self._connections.claim, connection.uuid, generation, owner, now, now + _LEASE)
+            save = partial(self._refreshes.claim, connection.uuid, generation, owner, now, now + _LEASE)
             if (claim := await until_stored(self._clock, save)) is not None:
                 return claim
             await self._clock.sleep(_POLL)
@@ -397,7 +406,7 @@ class Authorizations:
             access_token_expires_at=grant.tokens.access_token_expires_at,
             refresh_token_expires_at=grant.tokens.refresh_token_expires_at,
             refreshed_at=now,
-            next_refresh_at=_due(grant),
+            next_refresh_at=self._due(provider, grant, now),
         )
         evidence = self._evidence(account_uuid, actor, "connect", connection.uuid, grant, request_id)
         await until_stored(self._clock, lambda: self._add_once(connection, grant, evidence))
@@ -457,6 +466,9 @@ class Authorizations:
             ),
         )
 
+    def _due(self, provider: str, grant: Grant, now: Instant) -> Instant | None:
+        return refresh_due_at(grant.tokens, self._clients.policy(provider), now, secrets.randbelow(1000) / 1000)
+
     def _evidence(
         self, account_uuid: str, actor: str, action: str, uuid: str, grant: Grant, request_id: str
     ) -> Evidence:
@@ -500,10 +512,6 @@ def _keeps_refresh_token(connection: Connection, client: Client) -> bool:
     """Whether the stored refresh token works as far as we know, with the client of today."""
     alive = connection.status in (Status.ACTIVE, Status.FAILING) and connection.client_id == client.client_id
     return alive and connection.refreshable
-
-
-def _due(grant: Grant) -> Instant | None:
-    return refresh_due_at(grant.tokens, secrets.randbelow(1000) / 1000)
 
 
 def _free_label(provider_label: str, taken: set[str]) -> str:

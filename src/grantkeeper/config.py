@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -30,7 +31,9 @@ from pydantic import (
 from grantkeeper.errors import ConfigError
 
 PREFIX = "GRANTKEEPER_"
-_SECRETS = ("database_url", "root_keyset", "client_secret")
+_SECRETS = ("database_url", "root_keyset", "client_secret", "metrics_token")
+# The root keyset's file is a setting of its own, read when it is needed.
+_READ_HERE = ("database_url", "metrics_token")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -129,13 +132,24 @@ class Settings(BaseModel):
     worker: Literal["in-process", "off"] = Field(
         "in-process", description="Whether the serving process also refreshes in the background."
     )
-    worker_concurrency: int = Field(16, ge=1, le=256, description="Refreshes at one time in one worker.")
+    worker_concurrency: int = Field(64, ge=1, le=256, description="Refreshes at one time in one worker.")
+    journal_dir: Path | None = Field(
+        None,
+        description="The directory in which what a provider answered is kept, encrypted, until the database has it; "
+        "by default `journal` in the data directory. Processes on one machine share it; keep it over restarts.",
+    )
+    history_days: int = Field(30, ge=1, le=3660, description="How long the history of refreshes is kept, in days.")
     provider_timeout: float = Field(
         20.0, gt=0, le=120, description="Seconds a provider may take for one request, from connecting to the last byte."
     )
     database_pool: int = Field(8, ge=2, le=100, description="PostgreSQL connections of one process.")
     providers_dir: Path | None = Field(
         None, description="A directory with your own provider definitions, added to the shipped ones."
+    )
+    metrics_token: SecretStr = Field(
+        SecretStr(""),
+        description="What a scraper must send as `Authorization: Bearer …` to read `/metrics`, 16 characters or more; "
+        "without it there is no `/metrics`.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least level that is logged."
@@ -179,7 +193,15 @@ class Settings(BaseModel):
             raise ValueError("must name a file: sqlite:///PATH")
         return value
 
-    @field_validator("data_dir", "root_keyset_file", "providers_dir")
+    @field_validator("metrics_token")
+    @classmethod
+    def _hard_to_guess(cls, value: SecretStr) -> SecretStr:
+        token = value.get_secret_value()
+        if token and not re.fullmatch(r"[!-~]{16,}", token):
+            raise ValueError("must have 16 characters or more, without spaces or accents; try `openssl rand -hex 32`")
+        return value
+
+    @field_validator("data_dir", "root_keyset_file", "providers_dir", "journal_dir")
     @classmethod
     def _home(cls, value: Path | None) -> Path | None:
         try:
@@ -196,6 +218,11 @@ class Settings(BaseModel):
     def keyset_path(self) -> Path:
         """Where the root keyset is read, unless `root_keyset` holds it."""
         return self.root_keyset_file or self.data_dir / "root-keyset.json"
+
+    @property
+    def journal_path(self) -> Path:
+        """Where journals are kept, for all databases of this machine."""
+        return self.journal_dir or self.data_dir / "journal"
 
     @property
     def secure(self) -> bool:
@@ -275,13 +302,15 @@ def _enter(table: dict[str, Any], path: Sequence[str], value: str) -> bool:
 
 
 def _with_secrets_read(table: Mapping[str, Any], place: str, problems: list[str]) -> dict[str, Any]:
-    """A copy with `SECRET_file` replaced by what the file holds; the root keyset's is read when needed.
+    """A copy with `SECRET_file` replaced by what the file holds.
 
     Each source is done by itself, so that the environment's secret wins over a file that the TOML file names.
     """
     result = dict(table)
-    secret = "client_secret" if place else "database_url"
-    if path := result.pop(f"{secret}_file", None):
+    for secret in ("client_secret",) if place else _READ_HERE:
+        path = result.pop(f"{secret}_file", None)
+        if not path:
+            continue
         try:
             result[secret] = Path(path).expanduser().read_text("utf-8").strip()
         except (OSError, ValueError, TypeError, RuntimeError) as error:

@@ -76,6 +76,11 @@ class Connections:
         caller.require(Scope.TOKENS_READ)
         return await self._refresher.fresh(caller.account_uuid, _canonical(uuid), min_ttl)
 
+    async def token_instead_of(self, caller: Caller, uuid: str, refused: bytes) -> tuple[Connection, TokenSet]:
+        """A usable access token in place of one that an API refused, given by that token's SHA-256."""
+        caller.require(Scope.TOKENS_READ)
+        return await self._refresher.instead_of(caller.account_uuid, _canonical(uuid), refused)
+
     async def disconnect(self, caller: Caller, uuid: str, request_id: str) -> None:
         """Remove a connection at once and have its grant revoked at the provider."""
         caller.require(Scope.CONNECTIONS_WRITE)

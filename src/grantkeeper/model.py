@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
-from grantkeeper.clock import HOUR, MINUTE, SECOND, Instant
+from grantkeeper.clock import Instant
 from grantkeeper.errors import InvalidValue
 
 LABEL_LENGTH = 255
@@ -124,14 +124,54 @@ class Lease(Record, frozen=True):
 
 
 class Claim(Record, frozen=True):
-    """A connection whose lease we hold, with its token set still sealed."""
+    """A connection whose lease we hold, with its token sets still sealed.
+
+    `unsettled_at`: an attempt of `unsettled_owner` ended without word, so that the provider may have spent
+    the refresh token. `previous_spare`: the previous token set is not known to have been spent. `issued_at`:
+    when the stored one was asked for. `probes`: set where the provider is blocked and this one refresh finds out
+    whether it still has to be, as so many before it did.
+    """
 
     lease: Lease
     connection: Connection
     sealed_tokens: bytes
+    sealed_previous: bytes | None = None
+    previous_spare: bool = False
+    unsettled_at: Instant | None = None
+    unsettled_owner: str | None = None
+    used_at: Instant = 0
+    issued_at: Instant = 0
+    probes: int | None = None
 
     def __repr__(self) -> str:
         return f"Claim({self.lease!r})"
+
+
+class Blocked(Record, frozen=True):
+    """A provider that is left alone until `until`, when one refresh tries it; `probes` have failed so far."""
+
+    until: Instant
+    must_act: MustAct
+    reason: str
+    probes: int = 0
+
+
+class Refresh(Record, frozen=True):
+    """One line of a connection's refresh history; `duration` in microseconds.
+
+    `generation` is the one that was refreshed, `owner` the process that did it.
+    """
+
+    at: Instant
+    connection_uuid: str
+    account_uuid: str
+    provider: str
+    outcome: str
+    generation: int
+    owner: str
+    duration: int = 0
+    must_act: MustAct = MustAct.NOBODY
+    reason: str | None = None
 
 
 class Account(Record, frozen=True):
@@ -238,35 +278,3 @@ def clean_label(value: object, field: str = "label") -> str:
     if categories & _CONTROLS or not _BIDI_CONTROLS.isdisjoint(text):
         raise InvalidValue({field: [f"The {field} must not contain control characters."]})
     return text
-
-
-def fresh_enough(expires_at: Instant | None, now: Instant, min_ttl: int) -> bool:
-    """Whether a token that expires at `expires_at` (None: never) is good for `min_ttl` more seconds."""
-    return expires_at is None or expires_at - now >= min_ttl * SECOND
-
-
-def refresh_due_at(tokens: TokenSet, jitter: float) -> Instant | None:
-    """When the worker should refresh these tokens; None: never.
-
-    Before the last tenth of the lifetime or the last five minutes, whichever is more, but not before
-    half of it; `jitter` in [0, 1) spreads connections made together by up to half that margin more.
-    A grant without a refresh token is due when its access token expires, to be shown as such.
-    """
-    if tokens.access_token_expires_at is None:
-        return None
-    if tokens.refresh_token is None:
-        return tokens.access_token_expires_at
-    lifetime = max(0, tokens.access_token_expires_at - tokens.issued_at)
-    margin = min(max(lifetime // 10, 5 * MINUTE), lifetime // 2)
-    return tokens.access_token_expires_at - margin - int(margin * jitter / 2)
-
-
-def retry_delay(failures: int, jitter: float, retry_after: int | None = None) -> int:
-    """Microseconds until the next attempt after `failures` failed ones.
-
-    Exponential from 2 s to 5 min with full jitter (at least 1 s); never sooner than the provider's
-    Retry-After (seconds), of which at most an hour is honoured.
-    """
-    ceiling = min(5 * MINUTE, 2 * SECOND * 2 ** min(failures, 20))
-    delay = max(SECOND, int(ceiling * jitter))
-    return max(delay, min((retry_after or 0) * SECOND, HOUR))

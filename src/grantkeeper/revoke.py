@@ -10,9 +10,10 @@ from grantkeeper import logs
 from grantkeeper.clients import Clients
 from grantkeeper.clock import DAY, SECOND, Clock
 from grantkeeper.errors import ProviderError, ProviderUnavailable, SealError
-from grantkeeper.model import Evidence, retry_delay
+from grantkeeper.model import Evidence
 from grantkeeper.oauth.http import ProviderHttp
 from grantkeeper.oauth.revocation import revocation_request, revocation_response
+from grantkeeper.schedule import retry_delay
 from grantkeeper.storage.connections import ConnectionStore, PendingRevocation
 
 PATIENCE = 7 * DAY

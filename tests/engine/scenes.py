@@ -122,7 +122,7 @@ async def token_set(world: World, connection: Connection) -> TokenSet:
     """The tokens as they are stored, opened."""
     found = await world.services.store.get_with_tokens(connection.account_uuid, connection.uuid)
     assert found is not None
-    return await world.services.store.open_tokens(*found)
+    return await world.services.store.open_tokens(found.connection, found.sealed_tokens)
 
 
 async def evidence_of(world: World, uuid: str) -> list[tuple[str, dict[str, str]]]:

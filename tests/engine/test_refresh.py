@@ -199,27 +199,33 @@ async def test_a_dead_grant_is_asked_for_once(either_world: World) -> None:
     assert world.provider.counts["token"] == 2
 
 
-async def test_the_operators_error_condemns_no_connection(either_world: World) -> None:
-    """A wrong client secret: valid tokens are served on, expired ones wait, and all goes on once it is mended."""
+async def test_the_operators_error_pauses_the_provider(either_world: World) -> None:
+    """A wrong client secret: valid tokens are served on, one connection probes, and all go on once it is mended."""
     world = either_world
     connections = [await world.connect() for _ in range(3)]
     world.provider.rotate_client_secret(CLIENT_ID, "another secret")
     world.clock.advance(3590)
     assert (await world.read_token(connections[0])).status_code == 200
     world.clock.advance(10)
-    await world.services.worker.run_once()
+    assert await world.services.worker.run_once() == 0
     for connection in connections:
         answer = await world.read_token(connection)
         assert answer.status_code == 503
         assert "operator" in answer.json()["message"]
-        stored = await world.stored(connection)
-        assert (stored.status, stored.must_act) == (Status.FAILING, MustAct.OPERATOR)
-        assert stored.failure == "Demo Provider answered invalid_client (HTTP 401)"
-    assert [row["status"] for row in await connections_of(world)] == ["failing"] * 3
+        assert 1 <= int(answer.headers["retry-after"]) <= 60
+    assert world.provider.counts["token"] == 4
+    tried, *others = [await world.stored(connection) for connection in connections]
+    assert (tried.status, tried.must_act) == (Status.FAILING, MustAct.OPERATOR)
+    assert tried.failure == "Demo Provider answered invalid_client (HTTP 401)"
+    assert {(other.status, other.must_act) for other in others} == {(Status.ACTIVE, MustAct.NOBODY)}
 
+    # The longest that a pause lasts: one connection tries, and the provider is paused on.
+    world.clock.advance(300)
+    assert await world.services.worker.run_once() == 1
+    assert world.provider.counts["token"] == 5
     world.provider.rotate_client_secret(CLIENT_ID, CLIENT_SECRET)
-    world.clock.advance(3600)
-    await world.services.worker.run_once()
+    world.clock.advance(300)
+    assert await world.services.worker.run_once() == 3
     for connection in connections:
         stored = await world.stored(connection)
         assert (stored.status, stored.must_act, stored.failures) == (Status.ACTIVE, MustAct.NOBODY, 0)

@@ -136,7 +136,7 @@ class Flow:
         """What is stored."""
         found = await self.world.services.store.get_with_tokens(connection.account_uuid, connection.uuid)
         assert found is not None
-        return await self.world.services.store.open_tokens(*found)
+        return await self.world.services.store.open_tokens(found.connection, found.sealed_tokens)
 
     async def refused(self, refresh_token: str | None) -> bool:
         """Whether the provider takes a refresh token no more."""

@@ -7,9 +7,12 @@ from collections.abc import Callable
 from multiprocessing.synchronize import Barrier as ProcessBarrier
 from threading import Barrier as ThreadBarrier
 
+from grantkeeper.clock import SECOND, Instant
 from grantkeeper.crypto import RootKeyset
+from grantkeeper.model import Claim
+from grantkeeper.schedule import RefreshPolicy
 from grantkeeper.storage.migrate import current_revision, migrate, open_database
-from tests.storage.stores import LATER, NOW, Stores, open_stores
+from tests.storage.stores import AMPLE, LATER, NOW, Stores, open_stores
 
 Claimed = list[tuple[str, int]]
 _MOST = 10
@@ -21,7 +24,7 @@ async def claim_all_due(stores: Stores, owner: str) -> Claimed:
     mine: Claimed = []
     empty = 0
     while empty < _EMPTY_HANDS:
-        claims = await stores.connections.claim_due(owner, NOW, LATER, _MOST)
+        claims = await stores.refreshes.claim_due("demo", AMPLE, owner, NOW, LATER, _MOST)
         mine += [(claim.lease.connection_uuid, claim.lease.fence) for claim in claims]
         empty = 0 if claims else empty + 1
     return mine
@@ -31,7 +34,7 @@ async def claim_each(stores: Stores, owner: str, uuids: list[str]) -> Claimed:
     """Claim connections one by one; the UUID and fence of each lease that was given."""
     mine: Claimed = []
     for uuid in uuids:
-        claim = await stores.connections.claim(uuid, 1, owner, NOW, LATER)
+        claim = await stores.refreshes.claim(uuid, 1, owner, NOW, LATER)
         if claim is not None:
             mine.append((uuid, claim.lease.fence))
     return mine
@@ -61,6 +64,26 @@ def meet_at(barrier: ProcessBarrier) -> None:
 def claim_in_process(url: str, root: str, owner: str) -> Claimed:
     """Four claimers in this process, beginning when the other processes do."""
     return asyncio.run(_claimers(url, root, owner, _barrier.wait, 4))
+
+
+def read_in_process(url: str, root: str, policy: RefreshPolicy, uuids: list[str], now: Instant) -> int:
+    """Four readers in this process that claim these connections; how many leases they get."""
+
+    async def read(stores: Stores, number: int) -> int:
+        found = [await stores.connections.find(uuid) for uuid in uuids[number::4]]
+        claims = [
+            await stores.refreshes.claim_within(policy, connection, f"reader-{number}", now, now + 30 * SECOND)
+            for connection in found
+            if connection
+        ]
+        return sum(isinstance(claim, Claim) for claim in claims)
+
+    async def readers() -> int:
+        async with open_stores(url, RootKeyset.parse(root, "test")) as stores:
+            await asyncio.to_thread(_barrier.wait)
+            return sum(await asyncio.gather(*(read(stores, number) for number in range(4))))
+
+    return asyncio.run(readers())
 
 
 def count_in_process(url: str, root: str, times: int) -> int:

@@ -15,6 +15,7 @@ from grantkeeper.crypto import RootKeyset
 from grantkeeper.model import (
     Account,
     Authorization,
+    Claim,
     Connection,
     Evidence,
     Grant,
@@ -26,17 +27,21 @@ from grantkeeper.model import (
     TokenSet,
     User,
 )
+from grantkeeper.schedule import RefreshPolicy
 from grantkeeper.storage.authorizations import AuthorizationStore
 from grantkeeper.storage.connections import ConnectionStore
 from grantkeeper.storage.database import Database
 from grantkeeper.storage.migrate import open_database
 from grantkeeper.storage.people import PeopleStore
+from grantkeeper.storage.refreshes import Given, RefreshStore, Saved
 from grantkeeper.storage.vault import Vault
 from grantkeeper.testing import FakeClock
 
 NOW = FakeClock().now()
 LATER = NOW + 30 * SECOND
 """Where leases of these tests end."""
+AMPLE = RefreshPolicy(concurrency=10_000)
+"""A provider that may be asked as much as anybody likes."""
 
 _numbers = itertools.count(1)
 
@@ -51,6 +56,7 @@ class Stores:
         self.vault = Vault(database, root)
         self.people = PeopleStore(database, self.vault)
         self.connections = ConnectionStore(database, self.vault)
+        self.refreshes = RefreshStore(database, self.vault, self.connections)
         self.authorizations = AuthorizationStore(database, self.vault)
 
     async def new_account(self, name: str = "Analytical Engines") -> Account:
@@ -82,11 +88,27 @@ class Stores:
         assert stored is not None
         return stored
 
+    async def stored(self, connection: Connection) -> Connection:
+        """The connection as it is now."""
+        found = await self.connections.find(connection.uuid)
+        assert found is not None
+        return found
+
+    async def claimed(self, connection: Connection, owner: str = "us", now: Instant = NOW) -> Claim:
+        """The lease of a connection, which must be free, for as long as from NOW to LATER."""
+        claim = await self.refreshes.claim(connection.uuid, connection.generation, owner, now, now + LATER - NOW)
+        assert claim is not None
+        return claim
+
+    async def save(self, claim: Claim, given: Given, due: Instant | None = None, now: Instant = NOW) -> Saved:
+        """What becomes of what a refresh brought."""
+        return await self.refreshes.save_refresh(claim, given, due, now)
+
     async def tokens_of(self, connection: Connection) -> TokenSet:
         """The token set that is stored now."""
         found = await self.connections.get_with_tokens(connection.account_uuid, connection.uuid)
         assert found is not None
-        return await self.connections.open_tokens(*found)
+        return await self.connections.open_tokens(found.connection, found.sealed_tokens)
 
     async def count(self, table: str) -> int:
         """How many rows a table has."""
@@ -122,6 +144,11 @@ def new_grant(number: int = 2, **changes: Any) -> Grant:
     """What was consented, with the `number`th token set."""
     grant = Grant(tokens=new_tokens(number), scopes=("read", "write"), subject="ada", identity="ada@example.com")
     return msgspec.structs.replace(grant, **changes)
+
+
+def new_given(number: int = 2, **changes: Any) -> Given:
+    """The grant that the provider gave the `number`th time, which it was asked for after those before it."""
+    return Given(grant=new_grant(number, **changes), asked_at=NOW + number)
 
 
 def new_connection(account_uuid: str) -> Connection:

@@ -13,8 +13,11 @@ from threading import Barrier
 
 import pytest
 
+from grantkeeper.clock import HOUR
 from grantkeeper.crypto import RootKeyset
-from grantkeeper.model import Connection, MustAct, Status
+from grantkeeper.model import Claim, Connection, MustAct, Refresh, Status
+from grantkeeper.schedule import RefreshPolicy
+from grantkeeper.storage.connections import Page
 from tests.storage.rivals import (
     Claimed,
     claim_all_due,
@@ -23,6 +26,7 @@ from tests.storage.rivals import (
     claim_in_thread,
     count_in_process,
     meet_at,
+    read_in_process,
 )
 from tests.storage.stores import (
     LATER,
@@ -30,6 +34,7 @@ from tests.storage.stores import (
     Stores,
     new_authorization,
     new_evidence,
+    new_given,
     new_grant,
     new_held_grant,
     new_token,
@@ -165,29 +170,28 @@ async def test_a_label_changed_during_a_refresh_survives(replicas: list[Stores])
     connection = await replicas[0].connect()
     account = connection.account_uuid
     for number in range(15):
-        claim = await replicas[0].connections.claim(connection.uuid, number + 1, "us", NOW, LATER)
+        claim = await replicas[0].refreshes.claim(connection.uuid, number + 1, "us", NOW, LATER)
         assert claim is not None
         evidence = new_evidence(account, "relabel", connection.uuid)
         await asyncio.gather(
             replicas[1].connections.set_label(account, connection.uuid, f"Label {number}", NOW, evidence),
-            replicas[0].connections.save_refresh(claim, new_grant(number), seconds(60), NOW),
+            replicas[0].save(claim, new_given(number + 1), seconds(60)),
         )
         stored = await replicas[2].connections.get(account, connection.uuid)
         assert stored is not None
         assert (stored.label, stored.generation) == (f"Label {number}", number + 2)
-        assert await replicas[3].tokens_of(connection) == new_tokens(number)
+        assert await replicas[3].tokens_of(connection) == new_tokens(number + 1)
 
 
 async def test_a_reauthorization_during_a_refresh_wins(replicas: list[Stores]) -> None:
     """Whichever is first, the new consent's tokens are what is stored in the end."""
     for number in range(10):
         connection = await replicas[0].connect()
-        claim = await replicas[0].connections.claim(connection.uuid, 1, "us", NOW, LATER)
-        assert claim is not None
+        claim = await replicas[0].claimed(connection)
         await asyncio.gather(
-            replicas[number % 2].connections.save_refresh(claim, new_grant(2), None, NOW),
+            replicas[number % 2].save(claim, new_given(2)),
             _replace(replicas[1], connection),
-            replicas[2].connections.save_failure(claim, Status.FAILING, MustAct.USER, "503", None, NOW),
+            replicas[2].refreshes.save_failure(claim, Status.FAILING, MustAct.USER, "503", None, NOW),
         )
         stored = await replicas[3].connections.find(connection.uuid)
         assert stored is not None
@@ -202,22 +206,125 @@ async def _replace(stores: Stores, connection: Connection) -> None:
     )
 
 
-async def test_one_of_many_late_refreshes_is_kept(replicas: list[Stores]) -> None:
-    """Of 8 owners whose leases lapsed one after another, the first to store wins; the others get None."""
-    connection = await replicas[0].connect()
-    claims = [
-        await replicas[0].connections.claim(connection.uuid, 1, f"owner-{n}", NOW + n, NOW + n + 1) for n in range(8)
-    ]
-    saved = await asyncio.gather(
-        *(
-            replicas[n % 4].connections.save_refresh(claim, new_grant(n), None, NOW)
-            for n, claim in enumerate(claims)
-            if claim is not None
+@pytest.mark.parametrize("found_late", [False, True])
+async def test_the_newest_of_many_late_refreshes_is_current(replicas: list[Stores], found_late: bool) -> None:
+    """Of 8 owners whose leases lapsed one after another, saving at once: what was asked for last is current.
+
+    Whether each saves its own or finds it in a journal; and none of them ever lowers the generation.
+    """
+    for _ in range(5):
+        connection = await replicas[0].connect()
+        claims = [await replicas[0].claimed(connection, f"owner-{n}", NOW + n * HOUR) for n in range(8)]
+        mine = [new_given(n + 1) for n in range(8)]
+        account = connection.account_uuid
+        answers = await asyncio.gather(
+            *(
+                replicas[n % 4].refreshes.reconcile(account, connection.uuid, 1, mine[n], None, NOW)
+                if found_late
+                else replicas[n % 4].save(claim, mine[n])
+                for n, claim in enumerate(claims)
+            )
+        )
+        assert set(answers) <= {"refreshed", "reconciled", "superseded"}
+        assert answers.count("refreshed") == 1
+        assert await replicas[0].tokens_of(connection) == new_tokens(8)
+        stored = await replicas[0].stored(connection)
+        assert 2 <= stored.generation <= 9
+        assert stored.lease_expires_at is None or found_late
+
+
+async def test_leases_never_exceed_what_a_provider_may_be_asked(replicas: list[Stores]) -> None:
+    """16 readers and workers over four instances want 60 connections: at no time more than 7 are leased."""
+    policy = RefreshPolicy(concurrency=7)
+    await connect_many(replicas[0], 60)
+    connections = await replicas[0].connections.list_page(await account_of(replicas[0]), Page(limit=60))
+    counts: list[int] = []
+    refreshed: list[str] = []
+
+    async def refresh(stores: Stores, claim: Claim) -> None:
+        row = await stores.database.fetch_one("count_leases", provider="demo", now=NOW)
+        counts.append(row[0] if row else 0)
+        assert await stores.save(claim, new_given()) == "refreshed"
+        refreshed.append(claim.connection.uuid)
+
+    async def reader(stores: Stores, owner: str) -> None:
+        for connection in connections:
+            claim = await stores.refreshes.claim_within(policy, connection, owner, NOW, LATER)
+            if isinstance(claim, Claim):
+                await refresh(stores, claim)
+
+    async def worker(stores: Stores, owner: str) -> None:
+        while claims := await stores.refreshes.claim_due("demo", policy, owner, NOW, LATER, 3):
+            for claim in claims:
+                await refresh(stores, claim)
+
+    pairs = [(replicas[n % 4], f"owner-{n}") for n in range(CLAIMERS)]
+    await asyncio.gather(*(reader(*pair) if n % 2 else worker(*pair) for n, pair in enumerate(pairs)))
+    assert 1 < max(counts) <= policy.concurrency
+    assert len(refreshed) == len(set(refreshed))
+    assert len(refreshed) >= policy.concurrency
+
+
+@pytest.mark.parametrize(
+    ("policy", "most"),
+    [(RefreshPolicy(concurrency=5), 5), (RefreshPolicy(concurrency=100, per_minute=60), 10)],
+    ids=["at once", "a minute"],
+)
+async def test_room_is_given_away_once(
+    stores: Stores, root_text: str, processes: Executor, policy: RefreshPolicy, most: int
+) -> None:
+    """Readers of four processes, each wanting connections of its own: together they get as many as one would."""
+    uuids = await connect_many(stores, 40)
+    assert await claimed_by_processes(stores, root_text, processes, policy, uuids, NOW) == most
+
+
+async def test_one_of_many_probes(stores: Stores, root_text: str, processes: Executor) -> None:
+    """When a provider is to be tried again, 16 claimers of four processes get one claim between them, the probe."""
+    uuids = await connect_many(stores, 40)
+    first = await stores.refreshes.claim_due("demo", RefreshPolicy(), "us", NOW, LATER, 1)
+    await stores.refreshes.release_lease(first[0].lease)
+    assert await stores.refreshes.block_provider("demo", LATER, "503", MustAct.NOBODY, NOW, probe=False)
+    assert await claimed_by_processes(stores, root_text, processes, RefreshPolicy(), uuids, LATER) == 1
+
+
+async def account_of(stores: Stores) -> str:
+    """The only account."""
+    (account,) = await stores.people.list_accounts()
+    return account.uuid
+
+
+async def claimed_by_processes(
+    stores: Stores, root_text: str, processes: Executor, policy: RefreshPolicy, uuids: list[str], now: int
+) -> int:
+    """How many leases four processes get that begin together, each with connections of its own."""
+    loop = asyncio.get_running_loop()
+    return sum(
+        await asyncio.gather(
+            *(
+                loop.run_in_executor(
+                    processes, read_in_process, stores.url, root_text, policy, uuids[n::PROCESSES], now
+                )
+                for n in range(PROCESSES)
+            )
         )
     )
-    (winner,) = [n for n, answer in enumerate(saved) if answer is not None]
-    assert len(saved) == 8
-    assert await replicas[0].tokens_of(connection) == new_tokens(winner)
+
+
+async def test_history_and_uses_are_written_from_all_sides(replicas: list[Stores]) -> None:
+    """Instances that note the same reads in opposite orders do not lock each other out; history is all there."""
+    connections = [await replicas[0].connect() for _ in range(20)]
+    line = Refresh(
+        at=NOW, connection_uuid="c", account_uuid="a", provider="demo", outcome="refreshed", generation=1, owner="us"
+    )
+    for at in range(1, 6):
+        used = [(connection.uuid, NOW + at) for connection in connections]
+        await asyncio.gather(
+            *(stores.refreshes.touch(dict(used[:: 1 if n % 2 else -1])) for n, stores in enumerate(replicas)),
+            *(stores.refreshes.add_history([line] * 5) for stores in replicas),
+        )
+    held = [await replicas[0].connections.get_with_tokens(row.account_uuid, row.uuid) for row in connections]
+    assert {found.used_at for found in held if found} == {NOW + 5}
+    assert len(await replicas[0].refreshes.history("c", 1000)) == 5 * 5 * len(replicas)
 
 
 async def test_uses_add_up_across_processes(stores: Stores, root_text: str, processes: Executor) -> None:

@@ -35,6 +35,15 @@ async def test_a_connection_comes_back_as_it_was_added(stores: Stores) -> None:
     assert await stores.connections.evidence(account.uuid, connection.uuid) == [evidence]
 
 
+async def test_what_a_reader_gets(stores: Stores) -> None:
+    """Connection, sealed token set and when it was last read in one; a new one counts as read when it was made."""
+    connection = await stores.connect(created_at=NOW + 7)
+    held = await stores.connections.get_with_tokens(connection.account_uuid, connection.uuid)
+    assert held is not None
+    assert (held.connection, held.used_at) == (connection, NOW + 7)
+    assert await stores.connections.open_tokens(held.connection, held.sealed_tokens) == new_tokens()
+
+
 async def test_a_bare_token_set_comes_back_as_it_was_added(stores: Stores) -> None:
     """A token that never expires and cannot be refreshed is stored as such."""
     bare = new_tokens(refreshable=False, access_token_expires_at=None, refresh_token_expires_at=None)
@@ -98,13 +107,13 @@ async def test_labels_in_use_are_those_of_one_provider(stores: Stores) -> None:
 async def test_a_new_label_changes_nothing_else(stores: Stores) -> None:
     """The label and `updated_at` move; tokens, lease and generation stay; it is on record."""
     connection = await stores.connect()
-    claim = await stores.connections.claim(connection.uuid, 1, "us", NOW, LATER)
+    claim = await stores.refreshes.claim(connection.uuid, 1, "us", NOW, LATER)
     assert claim is not None
     evidence = new_evidence(connection.account_uuid, "relabel", connection.uuid, label="New")
     renamed = await stores.connections.set_label(connection.account_uuid, connection.uuid, "New", NOW + 5, evidence)
     expected = msgspec.structs.replace(connection, label="New", updated_at=NOW + 5, lease_expires_at=LATER)
     assert renamed == expected
-    assert await stores.connections.renew_lease(claim.lease, LATER + 1)
+    assert await stores.refreshes.renew_lease(claim.lease, LATER + 1)
     assert (await stores.connections.evidence(connection.account_uuid, connection.uuid))[-1] == evidence
 
 
@@ -116,7 +125,7 @@ async def test_an_unknown_connection_is_nothing(stores: Stores) -> None:
     assert await stores.connections.find(unknown) is None
     assert await stores.connections.set_label(account, unknown, "New", NOW, evidence) is None
     assert not await stores.connections.delete(account, unknown, str(uuid.uuid4()), NOW, evidence)
-    assert await stores.connections.claim(unknown, 1, "us", NOW, LATER) is None
+    assert await stores.refreshes.claim(unknown, 1, "us", NOW, LATER) is None
     assert await stores.count("evidence") == 0
 
 
@@ -165,9 +174,9 @@ async def test_what_cannot_be_opened_can_still_be_deleted(stores: Stores, breaka
 async def test_reauthorizing_keeps_uuid_and_label(stores: Stores) -> None:
     """The next generation is stored in place; status, failures and lease start afresh; it is on record."""
     connection = await stores.connect(label="Kept")
-    claim = await stores.connections.claim(connection.uuid, 1, "us", NOW, LATER)
+    claim = await stores.refreshes.claim(connection.uuid, 1, "us", NOW, LATER)
     assert claim is not None
-    await stores.connections.save_failure(claim, Status.NEEDS_REAUTHORIZATION, MustAct.USER, "invalid_grant", None, NOW)
+    await stores.refreshes.save_failure(claim, Status.NEEDS_REAUTHORIZATION, MustAct.USER, "invalid_grant", None, NOW)
     grant, evidence = new_grant(scopes=("read",)), new_evidence(connection.account_uuid, "reauthorize")
     replaced = await stores.connections.replace_grant(
         connection.account_uuid, connection.uuid, "client-2", grant, seconds(60), NOW + 5, evidence

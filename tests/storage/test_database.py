@@ -16,7 +16,7 @@ import pytest
 import grantkeeper
 from grantkeeper.crypto import RootKeyset
 from grantkeeper.errors import StorageError, StorageUnavailable
-from grantkeeper.storage.database import Query
+from grantkeeper.storage.database import Dialect, Queries, Query
 from tests.storage.stores import NOW, Stores, new_connection, new_evidence, new_tokens, open_stores
 
 STATEMENTS = re.findall(
@@ -55,6 +55,83 @@ def test_no_statement_is_left_over() -> None:
     root = Path(grantkeeper.__file__).parent
     code = "".join(file.read_text("utf-8") for file in root.rglob("*.py"))
     assert [name for name in STATEMENTS if f'"{name}"' not in code] == []
+
+
+def test_a_part_may_take_in_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts are put into parts that come later, into queries, and into statements composed on the way."""
+    (tmp_path / "queries.sql").write_text(
+        "-- part: key\nuuid\n\n-- part: columns\n{key}, :now\n\n-- query: get\nSELECT {columns} FROM t {skip_locked}\n"
+    )
+    monkeypatch.setattr("grantkeeper.storage.database.files", lambda package: tmp_path)
+    queries = Queries("postgresql")
+    assert queries.compose("get").text == "SELECT uuid, $1 FROM t FOR UPDATE SKIP LOCKED"
+    assert queries.compose("SELECT {columns}").parameters == ("now",)
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_every_part_is_put_in(dialect: Dialect) -> None:
+    """No statement reaches a driver with a brace or a named parameter left in it."""
+    for name in STATEMENTS:
+        text = Queries(dialect).compose(name).text
+        assert not re.search(r"[{}]|(?<![:\w]):[a-z_]", text), name
+
+
+INSERT_INSTANCE = "INSERT INTO instance (name, value) VALUES (:name, :value)"
+
+
+@pytest.mark.parametrize("inside", [False, True])
+async def test_many_rows_are_written_at_once(stores: Stores, inside: bool) -> None:
+    """By themselves or in a transaction: every row, in the order they were given; none are none."""
+    rows = [{"name": f"n{number}", "value": b"v", "unused": number} for number in range(500)]
+    if inside:
+        async with stores.database.transaction() as statements:
+            await statements.execute_many(INSERT_INSTANCE, rows)
+            await statements.execute_many(INSERT_INSTANCE, [])
+    else:
+        await stores.database.execute_many(INSERT_INSTANCE, rows)
+        await stores.database.execute_many(INSERT_INSTANCE, [])
+    assert await stores.count("instance") == 500
+
+
+async def test_many_rows_are_all_or_nothing(stores: Stores, other: Stores) -> None:
+    """One that is refused at the end keeps those before it out; a transaction around it is undone as a whole."""
+    rows = [{"name": f"n{number % 300}", "value": b"v"} for number in range(301)]
+    for _ in range(2):
+        with pytest.raises(StorageError) as caught:
+            await stores.database.execute_many(INSERT_INSTANCE, rows)
+        assert not isinstance(caught.value, StorageUnavailable)
+    with suppress(StorageError):
+        async with stores.database.transaction() as statements:
+            await statements.execute_many(INSERT_INSTANCE, [{"name": "first", "value": b"v"}])
+            await statements.execute_many(INSERT_INSTANCE, rows)
+    assert (await stores.count("instance"), await other.count("instance")) == (0, 0)
+
+
+async def test_many_rows_are_seen_at_once(stores: Stores, other: Stores) -> None:
+    """A reader beside them sees none or all, never some."""
+    rows = [{"name": f"n{number}", "value": b"v"} for number in range(2000)]
+    writing = asyncio.create_task(stores.database.execute_many(INSERT_INSTANCE, rows))
+    seen = {await other.count("instance")}
+    while not writing.done():
+        seen.add(await other.count("instance"))
+        await asyncio.sleep(0)
+    await writing
+    assert seen | {await other.count("instance")} <= {0, 2000}
+
+
+async def test_many_rows_cancelled_are_all_or_nothing(stores: Stores, reported: list[object]) -> None:
+    """Cancelled at any moment: all of them or none, and others go on."""
+    for ticks in range(0, 60, 3):
+        await stores.database.execute("DELETE FROM instance")
+        rows = [{"name": f"n{number}", "value": b"v"} for number in range(50)]
+        task = asyncio.create_task(stores.database.execute_many(INSERT_INSTANCE, rows))
+        await _ticks(ticks)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        await stores.people.add_uses("ada", NOW, 1)
+        assert await stores.count("instance") in (0, 50)
+    assert reported == []
 
 
 async def test_a_transaction_is_all_or_nothing(stores: Stores) -> None:

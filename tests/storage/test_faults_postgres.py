@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 import traceback
 from collections import Counter
@@ -13,11 +14,13 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
+from grantkeeper.clock import MINUTE
 from grantkeeper.crypto import RootKeyset
 from grantkeeper.errors import ConfigError, StorageError, StorageUnavailable
+from grantkeeper.model import Claim
 from grantkeeper.storage.connections import Page
 from grantkeeper.storage.migrate import migrate, open_database
-from tests.storage.stores import NOW, Stores, new_evidence, open_stores
+from tests.storage.stores import AMPLE, NOW, Stores, new_evidence, new_given, new_tokens, open_stores
 from tests.support.postgres import PostgresServer
 from tests.support.process import free_port
 
@@ -97,7 +100,7 @@ async def test_restarted_under_load(server: PostgresServer, operator: Executor, 
         "connect": lambda: stores.connect(account, label="y"),
         "list": lambda: stores.connections.list_page(account, Page(limit=5)),
         "read": lambda: stores.tokens_of(connection),
-        "claim": lambda: stores.connections.claim_due("us", NOW - 1, NOW, 5),
+        "claim": lambda: stores.refreshes.claim_due("demo", AMPLE, "us", NOW - 1, NOW, 5),
     }
     load = Load()
     load.done.update(dict.fromkeys(calls, 0))
@@ -114,6 +117,40 @@ async def test_restarted_under_load(server: PostgresServer, operator: Executor, 
     assert labels.count("y") >= load.done["connect"]
     lines = await stores.connections.evidence(account, connection.uuid)
     assert len(lines) - 1 >= load.done["relabel"]
+
+
+async def test_no_refresh_is_lost_in_a_restart(server: PostgresServer, operator: Executor, stores: Stores) -> None:
+    """What is saved again until it is stored is stored once, whether or not the first time had come through."""
+    connection, load = await stores.connect(), Load()
+    numbers, answers = itertools.count(2), Counter[str]()
+
+    async def refresh() -> None:
+        number = next(numbers)
+        now = NOW + number * MINUTE
+        stored = await stores.stored(connection)
+        claim = await stores.refreshes.claim_within(AMPLE, stored, "us", now, now + 1)
+        assert isinstance(claim, Claim)
+        while True:
+            try:
+                saved = await stores.save(claim, new_given(number))
+                break
+            except StorageUnavailable:
+                load.refused["save"] += 1
+                await asyncio.sleep(0.01)
+        answers[saved] += 1
+        assert (await stores.stored(connection)).generation == 1 + answers.total()
+        assert await stores.tokens_of(connection) == new_tokens(number)
+
+    load.done["refresh"] = 0
+    async with asyncio.TaskGroup() as group:
+        group.create_task(load.keep("refresh", refresh))
+        for mode in ("fast", "immediate"):
+            await load.each_done(5)
+            await asyncio.get_running_loop().run_in_executor(operator, server.restart, mode)
+        await load.each_done(5)
+        load.end()
+    assert load.refused.total() > 0
+    assert set(answers) <= {"refreshed", "known"}
 
 
 async def test_stopped(server: PostgresServer, stores: Stores, url: str) -> None:

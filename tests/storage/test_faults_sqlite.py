@@ -18,7 +18,7 @@ from grantkeeper.storage.connections import Page
 from grantkeeper.storage.database import until_stored
 from grantkeeper.storage.migrate import open_database
 from grantkeeper.testing import FakeClock
-from tests.storage.stores import LATER, NOW, Stores, new_evidence, new_grant, new_token, new_tokens, open_stores
+from tests.storage.stores import AMPLE, LATER, NOW, Stores, new_evidence, new_given, new_token, new_tokens, open_stores
 from tests.support.process import Process, clean_environment
 
 HOLDER = """
@@ -71,7 +71,13 @@ async def test_locked_by_another_process(stores: Stores, holder: Process, ending
         assert await stores.connections.list_page(connection.account_uuid, Page(limit=5)) == [connection]
         assert await stores.people.get_live_token(b"token", NOW) is not None
         assert await stores.tokens_of(connection)
+        assert [due.provider for due in await stores.refreshes.provider_dues()] == ["demo"]
+        with pytest.raises(StorageUnavailable, match="locked"):
+            await stores.refreshes.claim_within(AMPLE, connection, "us", NOW, LATER)
+        with pytest.raises(StorageUnavailable, match="locked"):
+            await stores.refreshes.claim_due("demo", AMPLE, "us", NOW, LATER, 5)
         holder.stop(ending)
+    assert len(await stores.refreshes.claim_due("demo", AMPLE, "us", NOW, LATER, 5)) == 1
     assert await stores.people.add_uses("ada", NOW, 1) == 1
     assert await stores.people.list_accounts() == [login.account]
     assert await stores.count("evidence") == 1
@@ -89,19 +95,15 @@ async def test_a_database_can_be_opened_while_it_is_locked(stores: Stores, holde
 async def test_what_a_provider_gave_is_stored_when_the_lock_is_gone(stores: Stores, holder: Process) -> None:
     """`until_stored` tries again for as long as it takes."""
     connection, clock = await stores.connect(), FakeClock()
-    claim = await stores.connections.claim(connection.uuid, 1, "us", NOW, LATER)
-    assert claim is not None
+    claim = await stores.claimed(connection)
     with holder:
         holder.wait_for_line("locked")
-        saving = asyncio.create_task(
-            until_stored(clock, lambda: stores.connections.save_refresh(claim, new_grant(2), None, NOW))
-        )
+        saving = asyncio.create_task(until_stored(clock, lambda: stores.save(claim, new_given(2))))
         for _ in range(3):
             await clock.wait_for_sleepers()
             clock.advance(1)
-    saved = await saving
-    assert saved is not None
-    assert await stores.tokens_of(connection) == new_grant(2).tokens
+    assert await saving == "refreshed"
+    assert await stores.tokens_of(connection) == new_tokens(2)
 
 
 @contextmanager
@@ -127,8 +129,7 @@ async def assert_whole(stores: Stores, connections: int) -> None:
 async def test_a_full_disk_loses_nothing(stores: Stores) -> None:
     """Past the last page writes raise StorageUnavailable, nothing is half-written, and reads go on."""
     kept = await stores.connect()
-    claim = await stores.connections.claim(kept.uuid, 1, "us", NOW, LATER)
-    assert claim is not None
+    claim = await stores.claimed(kept)
     pages = await stores.database.fetch_one("PRAGMA page_count")
     assert pages is not None
     await stores.database.execute(f"PRAGMA max_page_count = {pages[0]}")
@@ -136,11 +137,11 @@ async def test_a_full_disk_loses_nothing(stores: Stores) -> None:
         with pytest.raises(StorageUnavailable, match="full"):
             await stores.connect(kept.account_uuid, label=LARGE)
         with pytest.raises(StorageUnavailable, match="full"):
-            await stores.connections.save_refresh(claim, new_grant(2, scopes=(LARGE,)), None, NOW)
+            await stores.save(claim, new_given(2, scopes=(LARGE,)))
     await assert_whole(stores, 1)
     assert await stores.tokens_of(kept) == new_tokens(1)
     await stores.database.execute("PRAGMA max_page_count = 100000")
-    assert await stores.connections.save_refresh(claim, new_grant(2, scopes=(LARGE,)), None, NOW)
+    assert await stores.save(claim, new_given(2, scopes=(LARGE,))) == "refreshed"
     await stores.connect(kept.account_uuid, label=LARGE)
     await assert_whole(stores, 2)
 

@@ -80,10 +80,10 @@ async def _moved(stores: Stores, connection: Connection, dice: random.Random) ->
     """The connection failing, or changed later, or as it was."""
     choice = dice.randrange(3)
     if choice == 0:
-        claim = await stores.connections.claim(connection.uuid, 1, "us", NOW, LATER)
+        claim = await stores.refreshes.claim(connection.uuid, 1, "us", NOW, LATER)
         assert claim is not None
         at = seconds(10 + dice.randrange(3))
-        failed = await stores.connections.save_failure(claim, Status.FAILING, MustAct.NOBODY, "503", None, at)
+        failed = await stores.refreshes.save_failure(claim, Status.FAILING, MustAct.NOBODY, "503", None, at)
         assert failed is not None
         return failed
     if choice == 1:

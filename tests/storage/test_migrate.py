@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -24,7 +25,7 @@ from grantkeeper.errors import ConfigError, StorageError
 from grantkeeper.storage.migrate import current_revision, known_revisions, migrate, open_database
 from grantkeeper.storage.schema import metadata
 from tests.storage.rivals import meet_at, migrate_in_process, open_in_process
-from tests.storage.stores import open_stores
+from tests.storage.stores import AMPLE, open_stores
 from tests.support.postgres import PostgresServer
 
 PROCESSES = 2
@@ -44,6 +45,11 @@ FROM pg_indexes WHERE schemaname = 'public' AND tablename <> 'alembic_version'
 ORDER BY 1, 2, 3
 """
 SQLITE_SHAPE = "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE '%alembic%' ORDER BY name"
+SQLITE_COLUMNS = """
+SELECT t.name, c.cid, c.name, c.type, c."notnull", c.dflt_value, c.pk, c.hidden
+FROM sqlite_master t JOIN pragma_table_xinfo(t.name) c WHERE t.type = 'table' AND t.name NOT LIKE '%alembic%'
+ORDER BY t.name, c.cid
+"""
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -82,13 +88,19 @@ def run(url: str, statement: str) -> Any:
     return on(url, work)
 
 
+def definitions(sql: str) -> list[str]:
+    """The columns and constraints of a table; an index as it is. A column added later follows others on their line."""
+    sql = " ".join(sql.split())
+    if sql.startswith("CREATE TABLE"):
+        sql = sql.partition("(")[2].removesuffix(")")
+    return sorted(piece.strip() for piece in sql.split(", "))
+
+
 def shape(url: str) -> Any:
     """Every column, constraint and index, as the engine itself describes them."""
     if url.startswith("sqlite"):
-        return [
-            (name, sorted(line.strip(" ,\t") for line in (sql or "").splitlines()))
-            for name, sql in run(url, SQLITE_SHAPE)
-        ]
+        made = [(name, definitions(sql or "")) for name, sql in run(url, SQLITE_SHAPE)]
+        return [*made, *run(url, SQLITE_COLUMNS)]
     return run(url, POSTGRES_SHAPE)
 
 
@@ -120,6 +132,70 @@ def test_migrating_from_empty_equals_the_schema(empty_url: str, tmp_path: Path, 
     on(other, metadata.create_all)
     assert shape(empty_url) == shape(other)
     assert len(shape(empty_url)) > 20
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE connections ADD COLUMN colour TEXT",
+        "ALTER TABLE connections DROP COLUMN unsettled_owner",
+        "DROP INDEX ix_connections_leased",
+        "CREATE INDEX another ON refreshes (owner)",
+    ],
+)
+def test_the_comparison_finds_differences(empty_url: str, change: str) -> None:
+    """A column too many or too few, an index likewise: what the test above compares is not the same then."""
+    migrate(empty_url)
+    before = shape(empty_url)
+    run(empty_url, change)
+    assert shape(empty_url) != before
+
+
+def at_revision(url: str, revision: str) -> None:
+    """Bring an empty database to an older revision."""
+    config = Config()
+    config.set_main_option("script_location", "grantkeeper.storage:migrations")
+    config.attributes["url"] = url
+    if url.startswith("sqlite:///"):
+        Path(url.removeprefix("sqlite:///")).parent.mkdir()
+    command.upgrade(config, revision)
+
+
+FIRST_COLUMNS = """
+uuid, account_uuid, provider, client_id, label, label_key, status, created_at, updated_at, scopes, generation,
+token_type, refreshable, subject, identity, sealed_tokens, access_token_expires_at, refresh_token_expires_at,
+refreshed_at, next_refresh_at, failures, failure, must_act, lease_owner, lease_fence, lease_expires_at
+"""
+FIRST_CONNECTIONS = """
+INSERT INTO connections (uuid, account_uuid, provider, client_id, label, label_key, status, created_at, updated_at,
+    scopes, generation, token_type, refreshable, sealed_tokens, refreshed_at, next_refresh_at, failures, must_act,
+    lease_fence, lease_owner, lease_expires_at)
+VALUES ('new', 'a', 'demo', 'c', 'Kept', 'kept', 'active', 100, 100, 'read', 1, 'Bearer', 1, 'sealed', NULL, 400, 0,
+    'nobody', 0, NULL, NULL),
+('old', 'a', 'xero', 'c', 'Leased', 'leased', 'failing', 100, 300, 'read', 7, 'Bearer', 1, 'sealed', 200, 500, 2,
+    'user', 9, 'worker', 600)
+"""
+
+
+async def test_connections_of_the_first_revision_are_kept(empty_url: str, root: RootKeyset) -> None:
+    """They keep all they had, count as asked for and read when last refreshed, and are refreshed as any other."""
+    await asyncio.to_thread(at_revision, empty_url, "0001_initial")
+    await asyncio.to_thread(run, empty_url, "INSERT INTO accounts VALUES ('a', 'A', '', 1, 100)")
+    await asyncio.to_thread(run, empty_url, FIRST_CONNECTIONS)
+    before = await asyncio.to_thread(run, empty_url, f"SELECT {FIRST_COLUMNS} FROM connections ORDER BY uuid")
+    assert await asyncio.to_thread(migrate, empty_url) == known_revisions()[-1]
+    after = await asyncio.to_thread(run, empty_url, f"SELECT {FIRST_COLUMNS} FROM connections ORDER BY uuid")
+    assert (after, len(after)) == (before, 2)
+    async with open_stores(empty_url, root) as stores:
+        (new,) = await stores.refreshes.claim_due("demo", AMPLE, "us", 600, 700, 5)
+        (old,) = await stores.refreshes.claim_due("xero", AMPLE, "us", 600, 700, 5)
+    assert [(c.issued_at, c.used_at, c.sealed_previous, c.previous_spare) for c in (new, old)] == [
+        (100, 100, None, False),
+        (200, 200, None, False),
+    ]
+    assert [(c.unsettled_at, c.unsettled_owner) for c in (new, old)] == [(None, None), (600, "worker")]
+    consents = await asyncio.to_thread(run, empty_url, "SELECT consent_generation FROM connections ORDER BY uuid")
+    assert consents == [(1,), (7,)]
 
 
 def test_labels_are_sorted_by_code_point(postgres: PostgresServer, migrated_template: str) -> None:

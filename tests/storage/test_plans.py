@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from grantkeeper.crypto import RootKeyset
 from grantkeeper.storage.connections import ConnectionStore, Page
 from grantkeeper.storage.database import Queries
 from grantkeeper.storage.migrate import migrate
-from tests.storage.stores import LATER, NOW, open_stores, seconds
+from tests.storage.stores import AMPLE, LATER, NOW, open_stores, seconds
 from tests.support.postgres import PostgresServer
 
 ROWS = 20_000
@@ -26,6 +28,8 @@ HASH = {"sqlite": "CAST('h' || i AS BLOB)", "postgresql": "convert_to('h' || i, 
 LATE = "CAST(:now AS BIGINT) + i * CAST(1000000 AS BIGINT)"
 OWNER = {"account_uuid": "'a' || (i % :accounts)", "user_uuid": "'u' || i"}
 CLIENT = {"provider": "'demo'", "client_id": "'c'"}
+PROVIDER = "CASE i % 3 WHEN 0 THEN 'demo' WHEN 1 THEN 'hubspot' ELSE 'xero' END"
+LEASED = "i % 2000 = 0"
 FILL = {
     "users": {"uuid": "'u' || i", "email": "'e' || i", "name": "''", "password_hash": "''", "created_at": "i"},
     "logins": {"uuid": "'l' || i", **OWNER, "created_at": "i"},
@@ -42,7 +46,8 @@ FILL = {
     "connections": {
         "uuid": "'c' || i",
         "account_uuid": OWNER["account_uuid"],
-        **CLIENT,
+        "provider": PROVIDER,
+        "client_id": "'c'",
         "label": "'l'",
         "label_key": "'l'",
         "status": "'active'",
@@ -53,10 +58,24 @@ FILL = {
         "token_type": "'Bearer'",
         "refreshable": "1",
         "sealed_tokens": "{hash}",
-        "next_refresh_at": LATE,
+        # A fifth never falls due.
+        "next_refresh_at": f"CASE WHEN i % 5 = 0 THEN NULL ELSE {LATE} END",
         "failures": "0",
         "must_act": "'nobody'",
         "lease_fence": "0",
+        "lease_owner": f"CASE WHEN {LEASED} THEN 'us' END",
+        "lease_expires_at": f"CASE WHEN {LEASED} THEN {LATE} END",
+    },
+    "refreshes": {
+        "connection_uuid": "'c' || i % 1000",
+        "account_uuid": OWNER["account_uuid"],
+        "provider": PROVIDER,
+        "at": LATE,
+        "duration": "1",
+        "outcome": "'refreshed'",
+        "generation": "1",
+        "owner": "'us'",
+        "must_act": "'nobody'",
     },
     "authorizations": {
         "state_hash": "{hash}",
@@ -121,9 +140,22 @@ VALUES: dict[str, Any] = {
     "limit": 15,
     "after_value": 7,
     "after_uuid": "c7",
+    "issued_at": seconds(1),
+    "sealed_tokens": b"h7",
+    "scopes": "",
+    "token_type": "Bearer",
+    "refreshable": 1,
+    "access_token_expires_at": None,
+    "refresh_token_expires_at": None,
+    "next_refresh_at": seconds(60),
+    "failure": "503",
+    "must_act": "nobody",
+    "unsettled": 0,
 }
 FREQUENT = [
-    *("claim_due", "next_due_at", "claim", "renew_lease", "release_lease", "find_connection", "get_connection"),
+    *("claim_due", "count_due", "claim", "renew_lease", "release_lease", "count_leases"),
+    *("save_refresh", "save_failure", "reconcile_as_next", "reconcile_as_newest", "reconcile_as_previous"),
+    *("get_issued_at", "touch_connection", "list_refreshes", "find_connection", "get_connection"),
     *("get_connection_tokens", "set_label", "delete_connection", "list_connection_labels", "list_evidence"),
     *("claim_revocations", "delete_revocation"),
     *("get_live_token", "touch_personal_access_token", "list_personal_access_tokens", "revoke_user_tokens"),
@@ -131,7 +163,13 @@ FREQUENT = [
     *("get_account_keyset", "get_authorization", "take_authorization", "take_held_grant"),
 ]
 # What these are to drop is a matter of instants that few rows have passed.
-HOUSEKEEPING = ["purge_sessions", "purge_rate_windows", "purge_authorizations", "take_expired_held_grants"]
+HOUSEKEEPING = [
+    "purge_sessions",
+    "purge_rate_windows",
+    "purge_authorizations",
+    "take_expired_held_grants",
+    "purge_refreshes",
+]
 
 
 IN_ORDER = [
@@ -238,9 +276,10 @@ def test_sqlite_looks_up(sqlite_full: Path) -> None:
     """No step of a frequent statement walks through a table or an index from end to end."""
     plans = sqlite_plans(sqlite_full, STATEMENTS)
     assert {name: plan for name, plan in plans.items() if any(step.startswith("SCAN") for step in plan)} == {}
-    # The first entry of an index is the smallest: SQLite stops there.
-    (step,) = plans["next_due_at"]
-    assert step == "SEARCH connections USING COVERING INDEX ix_connections_next_refresh_at (next_refresh_at>?)"
+    assert any(
+        "ix_connections_provider_next_refresh_at (provider=? AND next_refresh_at<?)" in s for s in plans["claim_due"]
+    )
+    assert any("ix_connections_leased (provider=? AND lease_expires_at>?)" in step for step in plans["count_leases"])
 
 
 @pytest.mark.postgres
@@ -249,6 +288,8 @@ async def test_postgres_looks_up(postgres_full: str) -> None:
     plans = await postgres_plans(postgres_full, STATEMENTS)
     assert {name: plan for name, plan in plans.items() if any("Seq Scan" in step for step in plan)} == {}
     assert {name: plan for name, plan in plans.items() if not any("Index" in step for step in plan)} == {}
+    assert any("ix_connections_provider_next_refresh_at" in step for step in plans["claim_due"])
+    assert any("ix_connections_leased" in step for step in plans["count_leases"])
 
 
 def test_sqlite_reads_pages_in_order(sqlite_full: Path) -> None:
@@ -264,12 +305,51 @@ async def test_postgres_reads_pages_in_order(postgres_full: str) -> None:
     assert {name: plan for name, plan in plans.items() if any("Sort" in step for step in plan)} == {}
 
 
+FEW = ["list_provider_dues", "lapse_leases"]
+"""Statements whose cost is that of the providers, and of the leases, that there are."""
+
+
+def test_sqlite_visits_few_rows(sqlite_full: Path) -> None:
+    """Asked for what is due everywhere, or to end an owner's leases, it takes few steps among 20,000 connections."""
+    with closing(sqlite3.connect(sqlite_full, isolation_level=None)) as connection:
+        for name in FEW:
+            query = Queries("sqlite").compose(name)
+            ticks: list[None] = []
+            connection.execute("BEGIN")
+            connection.set_progress_handler(partial(ticks.append, None), 1)
+            rows = connection.execute(query.text, [VALUES[parameter] for parameter in query.parameters]).fetchall()
+            connection.set_progress_handler(None, 0)
+            connection.execute("ROLLBACK")
+            assert 3 < len(ticks) < 2_000, name
+            if rows:
+                assert [row[0] for row in rows] == ["demo", "hubspot", "xero"]
+
+
+@pytest.mark.postgres
+async def test_postgres_visits_few_rows(postgres_full: str) -> None:
+    """The same on PostgreSQL: to find them few blocks of connections are looked at, of the hundreds that there are."""
+    async with asyncpg.create_pool(postgres_full, min_size=1, max_size=1) as pool, pool.acquire() as connection:
+        for name in FEW:
+            query = Queries("postgresql").compose(name)
+            text = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query.text}"
+            transaction = connection.transaction()
+            await transaction.start()
+            answer = await connection.fetchval(text, *[VALUES[parameter] for parameter in query.parameters])
+            await transaction.rollback()
+            plan = json.loads(answer)[0]["Plan"]
+            # What changing the rows costs, once they are found, is another matter.
+            finding = plan["Plans"][0] if plan["Node Type"] == "ModifyTable" else plan
+            assert 0 < finding["Shared Hit Blocks"] + finding["Shared Read Blocks"] < 60, name
+        assert await connection.fetchval("SELECT relpages FROM pg_class WHERE relname = 'connections'") > 300
+
+
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
 async def test_what_is_due_among_many(request: pytest.FixtureRequest, engine: str, root: RootKeyset) -> None:
-    """Of 20,000 connections the ten that are due are claimed, and the next date is told."""
+    """Of 20,000 connections of three providers those that are due are claimed, and the earliest dates are told."""
     url = request.getfixturevalue("postgres_full") if engine == "postgresql" else ""
     url = url or f"sqlite:///{request.getfixturevalue('sqlite_full')}"
     async with open_stores(url, root) as stores:
-        assert await stores.connections.next_due_at() == seconds(1)
-        claims = await stores.connections.claim_due("us", seconds(10), LATER, 16)
-    assert [claim.connection.uuid for claim in claims] == [f"c{number}" for number in range(1, 11)]
+        dues = {due.provider: due.due_at for due in await stores.refreshes.provider_dues()}
+        assert dues == {"demo": seconds(3), "hubspot": seconds(1), "xero": seconds(2)}
+        claims = await stores.refreshes.claim_due("demo", AMPLE, "us", seconds(20), LATER, 16)
+    assert [claim.connection.uuid for claim in claims] == ["c3", "c6", "c9", "c12", "c18"]

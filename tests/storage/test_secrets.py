@@ -19,19 +19,22 @@ from grantkeeper.storage.connections import Page
 from grantkeeper.storage.schema import metadata
 from grantkeeper.storage.vault import Vault
 from tests.storage.stores import (
+    AMPLE,
     LATER,
     NOW,
     Stores,
     new_authorization,
     new_evidence,
+    new_given,
     new_grant,
     new_held_grant,
+    new_tokens,
     open_stores,
 )
 from tests.support.postgres import PostgresServer
 
 SECRETS = [
-    *(f"{kind}-token-{number}" for kind in ("access", "refresh") for number in range(1, 6)),
+    *(f"{kind}-token-{number}" for kind in ("access", "refresh") for number in range(1, 8)),
     "code-verifier-1",
     "nonce-1",
 ]
@@ -53,11 +56,12 @@ async def use_every_secret(stores: Stores) -> None:
     login = await stores.new_login()
     account = login.account.uuid
     connection = await stores.connect(account)
-    claim = await stores.connections.claim(connection.uuid, 1, "us", NOW, LATER)
-    assert claim is not None
-    await stores.connections.save_refresh(claim, new_grant(2), NOW, NOW)
+    await stores.save(await stores.claimed(connection), new_given(2))
     evidence = new_evidence(account, "reauthorize", connection.uuid)
     await stores.connections.replace_grant(account, connection.uuid, "client-1", new_grant(3), NOW, NOW, evidence)
+    kept = await stores.connect(account)
+    await stores.save(await stores.claimed(kept), new_given(6))
+    await stores.refreshes.reconcile(account, kept.uuid, 1, new_given(7), None, NOW)
     gone = await stores.connect(account)
     await stores.connections.delete(account, gone.uuid, str(uuid.uuid4()), NOW, evidence)
     await stores.connections.add_revocation(
@@ -119,7 +123,24 @@ async def test_a_token_set_opens_in_its_own_row_only(stores: Stores) -> None:
     assert await stores.tokens_of(one)
     assert len(await stores.connections.list_page(one.account_uuid, Page(limit=5))) == 2
     assert await stores.connections.get(other.account_uuid, other.uuid) == other
-    assert len(await stores.connections.claim_due("us", NOW, LATER, 5)) == 3
+    assert len(await stores.refreshes.claim_due("demo", AMPLE, "us", NOW, LATER, 5)) == 3
+
+
+async def test_a_previous_token_set_opens_in_its_own_row_only(stores: Stores) -> None:
+    """It is sealed as the current one is: in the row it was replaced in it opens, in another it is refused."""
+    one, two, _ = await three_connections(stores)
+    for connection in (one, two):
+        await stores.save(await stores.claimed(connection), new_given(2))
+    await stores.database.execute(
+        "UPDATE connections SET sealed_previous ="
+        " (SELECT sealed_previous FROM connections WHERE uuid = :source) WHERE uuid = :target",
+        source=one.uuid,
+        target=two.uuid,
+    )
+    ours, moved = await stores.claimed(await stores.stored(one)), await stores.claimed(await stores.stored(two))
+    assert await stores.refreshes.open_previous(ours) == new_tokens(1)
+    with pytest.raises(SealError):
+        await stores.refreshes.open_previous(moved)
 
 
 async def test_a_token_set_opens_in_its_own_table_only(stores: Stores) -> None:

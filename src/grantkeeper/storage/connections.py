@@ -1,9 +1,9 @@
-"""Connections, their sealed token sets, leases, revocations and evidence."""
+"""Connections, their sealed token sets, revocations and evidence."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -12,11 +12,9 @@ from grantkeeper.clock import Instant
 from grantkeeper.errors import SealError
 from grantkeeper.model import (
     LABEL_LENGTH,
-    Claim,
     Connection,
     Evidence,
     Grant,
-    Lease,
     MustAct,
     Record,
     Status,
@@ -59,6 +57,14 @@ class PendingRevocation(Record, frozen=True):
     attempts: int
 
 
+class Held(NamedTuple):
+    """A connection as a reader of its token sees it; `used_at`: when a token was last read, give or take a day."""
+
+    connection: Connection
+    sealed_tokens: bytes
+    used_at: Instant
+
+
 class ConnectionStore:
     """The rows of `connections`. Tokens are sealed on the way in; lists select no sealed column."""
 
@@ -70,15 +76,20 @@ class ConnectionStore:
         self, connection: Connection, tokens: TokenSet, evidence: Evidence, *, statements: Statements | None = None
     ) -> None:
         """A new connection with its first token set, and how it came about, in one transaction."""
-        values = await self._token_values(connection.account_uuid, connection.uuid, tokens)
+        values = await self.token_values(connection.account_uuid, connection.uuid, tokens)
         if statements is None:
             async with self._database.transaction() as own:
-                await self._add(own, connection, values, evidence)
+                await self._add(own, connection, tokens, values, evidence)
         else:
-            await self._add(statements, connection, values, evidence)
+            await self._add(statements, connection, tokens, values, evidence)
 
     async def _add(
-        self, statements: Statements, connection: Connection, values: dict[str, Any], evidence: Evidence
+        self,
+        statements: Statements,
+        connection: Connection,
+        tokens: TokenSet,
+        values: dict[str, Any],
+        evidence: Evidence,
     ) -> None:
         await statements.execute(
             "add_connection",
@@ -93,6 +104,7 @@ class ConnectionStore:
             subject=connection.subject,
             identity=connection.identity,
             next_refresh_at=connection.next_refresh_at,
+            issued_at=tokens.issued_at,
             **values,
         )
         await add_evidence(statements, evidence)
@@ -107,10 +119,10 @@ class ConnectionStore:
         row = await self._database.fetch_one("find_connection", uuid=uuid)
         return connection_of(row) if row else None
 
-    async def get_with_tokens(self, account_uuid: str, uuid: str) -> tuple[Connection, bytes] | None:
+    async def get_with_tokens(self, account_uuid: str, uuid: str) -> Held | None:
         """The account's connection with its token set still sealed, in one read."""
         row = await self._database.fetch_one("get_connection_tokens", uuid=uuid, account_uuid=account_uuid)
-        return (connection_of(row), row[22]) if row else None
+        return Held(connection_of(row), row[22], row[23]) if row else None
 
     async def open_tokens(self, connection: Connection, sealed_tokens: bytes) -> TokenSet:
         """The token set of a connection, or SealError."""
@@ -205,7 +217,7 @@ class ConnectionStore:
         evidence: Evidence,
     ) -> Connection | None:
         """Reauthorize in place: same UUID, same label, next generation; any lease on the old grant is void."""
-        values = await self._token_values(account_uuid, uuid, grant.tokens)
+        values = await self.token_values(account_uuid, uuid, grant.tokens)
         async with self._database.transaction() as statements:
             row = await statements.fetch_one(
                 "replace_grant",
@@ -216,90 +228,12 @@ class ConnectionStore:
                 subject=grant.subject,
                 identity=grant.identity,
                 next_refresh_at=next_refresh_at,
+                issued_at=grant.tokens.issued_at,
                 now=now,
                 **values,
             )
             if row is not None:
                 await add_evidence(statements, evidence)
-        return connection_of(row) if row else None
-
-    async def claim(
-        self, connection_uuid: str, generation: int, owner: str, now: Instant, until: Instant
-    ) -> Claim | None:
-        """The lease of one connection, if it is free and nobody has refreshed it since that generation."""
-        row = await self._database.fetch_one(
-            "claim", uuid=connection_uuid, generation=generation, owner=owner, now=now, until=until
-        )
-        return _claim(row, owner, until) if row else None
-
-    async def claim_due(self, owner: str, now: Instant, until: Instant, most: int) -> list[Claim]:
-        """The leases of up to `most` connections that are due, those due longest first."""
-        rows = await self._database.fetch_all("claim_due", owner=owner, now=now, until=until, most=most)
-        claims = [_claim(row, owner, until) for row in rows]
-        # RETURNING promises no order.
-        return sorted(claims, key=lambda claim: claim.connection.next_refresh_at or 0)
-
-    async def next_due_at(self) -> Instant | None:
-        """When the next connection falls due; None: none ever does."""
-        row = await self._database.fetch_one("next_due_at")
-        return row[0] if row else None
-
-    async def renew_lease(self, lease: Lease, until: Instant) -> bool:
-        """False where the lease is no longer ours."""
-        return (
-            await self._database.execute(
-                "renew_lease", uuid=lease.connection_uuid, owner=lease.owner, fence=lease.fence, until=until
-            )
-            == 1
-        )
-
-    async def release_lease(self, lease: Lease) -> None:
-        """Give the lease back; nothing where it is no longer ours."""
-        await self._database.execute("release_lease", uuid=lease.connection_uuid, owner=lease.owner, fence=lease.fence)
-
-    async def save_refresh(
-        self, claim: Claim, grant: Grant, next_refresh_at: Instant | None, now: Instant
-    ) -> Connection | None:
-        """The next generation; None where another generation has been stored since the claim.
-
-        A lease that lapsed does not lose what the provider gave, as long as nothing newer is stored.
-        """
-        connection = claim.connection
-        values = await self._token_values(connection.account_uuid, connection.uuid, grant.tokens)
-        values |= {
-            "uuid": connection.uuid,
-            "generation": connection.generation,
-            "scopes": " ".join(grant.scopes),
-            "next_refresh_at": next_refresh_at,
-            "now": now,
-        }
-        row = await self._database.fetch_one(
-            "save_refresh", owner=claim.lease.owner, fence=claim.lease.fence, **values
-        ) or await self._database.fetch_one("save_refresh_after_lapse", **values)
-        return connection_of(row) if row else None
-
-    async def save_failure(
-        self,
-        claim: Claim,
-        status: Status,
-        must_act: MustAct,
-        failure: str,
-        next_refresh_at: Instant | None,
-        now: Instant,
-    ) -> Connection | None:
-        """A refresh that failed; None where the lease or the generation is no longer the claim's."""
-        row = await self._database.fetch_one(
-            "save_failure",
-            uuid=claim.connection.uuid,
-            owner=claim.lease.owner,
-            fence=claim.lease.fence,
-            generation=claim.connection.generation,
-            status=status.value,
-            must_act=must_act.value,
-            failure=failure,
-            next_refresh_at=next_refresh_at,
-            now=now,
-        )
         return connection_of(row) if row else None
 
     async def add_revocation(
@@ -376,7 +310,11 @@ class ConnectionStore:
             for row in rows
         ]
 
-    async def _token_values(self, account_uuid: str, uuid: str, tokens: TokenSet) -> dict[str, Any]:
+    async def token_values(self, account_uuid: str, uuid: str, tokens: TokenSet) -> dict[str, Any]:
+        """The columns that hold a token set, sealed for its connection.
+
+        A set that is replaced moves to `sealed_previous` as it is: both are sealed for `sealed_tokens`.
+        """
         return {
             "sealed_tokens": await self._vault.seal(account_uuid, tokens, _TABLE, uuid, "sealed_tokens"),
             "token_type": tokens.token_type,
@@ -446,9 +384,3 @@ def connection_of(row: Row) -> Connection:
         must_act=_MUST_ACT[row[20]],
         lease_expires_at=row[21],
     )
-
-
-def _claim(row: Row, owner: str, until: Instant) -> Claim:
-    connection = connection_of(row)
-    lease = Lease(connection_uuid=connection.uuid, owner=owner, fence=row[22], expires_at=until)
-    return Claim(lease=lease, connection=connection, sealed_tokens=row[23])

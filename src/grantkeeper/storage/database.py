@@ -8,7 +8,8 @@ is the same on both.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from importlib.resources import files
 from typing import Any, Literal, Protocol, TypeVar
@@ -30,12 +31,17 @@ _T = TypeVar("_T")
 _SAVE_PAUSE = 0.5
 
 
-async def until_stored(clock: Clock, save: Callable[[], Awaitable[_T]]) -> _T:
-    """Store what a provider gave, however long the database is away: it is not given twice."""
+async def until_stored(clock: Clock, save: Callable[[], Awaitable[_T]], away: Callable[[], None] | None = None) -> _T:
+    """Store what a provider gave, however long the database is away: it is not given twice.
+
+    `away` is called each time it is.
+    """
     while True:
         try:
             return await save()
         except StorageUnavailable as error:
+            if away is not None:
+                away()
             logs.event("storage.not_stored_yet", level=logs.ERROR, reason=error.message)
             await clock.sleep(_SAVE_PAUSE)
 
@@ -73,7 +79,7 @@ class Queries:
         for kind, name, body in zip(blocks[::3], blocks[1::3], blocks[2::3], strict=True):
             text = " ".join(line for line in body.split("\n") if not line.startswith("--")).strip().rstrip(";")
             if kind == "part":
-                self._parts[name] = text
+                self._parts[name] = text.format_map(self._parts)
             else:
                 self._queries[name] = Query.compile(text.format_map(self._parts), dialect)
 
@@ -103,6 +109,10 @@ class Statements(Protocol):
         """The number of rows that were changed."""
         ...
 
+    async def execute_many(self, query: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """The same statement for each of `rows`, all or nothing, in one round trip."""
+        ...
+
 
 class Database(Statements, Protocol):
     """An open database. Raises StorageUnavailable when it is locked, full or away; else StorageError."""
@@ -116,3 +126,11 @@ class Database(Statements, Protocol):
     async def close(self) -> None:
         """Give every connection back."""
         ...
+
+
+async def instance_id(database: Database) -> str:
+    """What tells this database from every other; made up once, by whoever asks first."""
+    await database.execute("put_instance_value", name="id", value=uuid.uuid4().bytes)
+    row = await database.fetch_one("get_instance_value", name="id")
+    assert row is not None
+    return uuid.UUID(bytes=bytes(row[0])).hex

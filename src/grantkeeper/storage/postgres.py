@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -105,6 +105,10 @@ class PostgresDatabase:
     async def execute(self, query: str, **parameters: Any) -> int:
         return _count(await self._run(asyncpg.Connection.execute, query, parameters))
 
+    async def execute_many(self, query: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        async with self._connection() as connection:
+            await _Transaction(connection, self._queries).execute_many(query, rows)
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Statements]:
         async with self._connection() as connection:
@@ -162,6 +166,14 @@ class _Transaction:
 
     async def execute(self, query: str, **parameters: Any) -> int:
         return _count(await self._run(asyncpg.Connection.execute, query, parameters))
+
+    async def execute_many(self, query: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        compiled = self._queries.compose(query)
+        with translated():
+            # One implicit transaction, sent as one.
+            await self._connection.executemany(
+                compiled.text, [[row[name] for name in compiled.parameters] for row in rows]
+            )
 
     async def _run(self, method: Callable[..., Awaitable[Any]], query: str, parameters: dict[str, Any]) -> Any:
         with translated():

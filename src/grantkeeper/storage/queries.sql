@@ -9,12 +9,34 @@ uuid, account_uuid, provider, client_id, label, status, created_at, updated_at, 
 refreshable, subject, identity, access_token_expires_at, refresh_token_expires_at, refreshed_at, next_refresh_at,
 failures, failure, must_act, lease_expires_at
 
+-- What whoever holds a lease gets to know besides.
+-- part: claim
+{connection}, lease_fence, sealed_tokens, sealed_previous, previous_spare, unsettled_at, unsettled_owner, used_at,
+issued_at
+
 -- What the next token set changes, however it came.
 -- part: next_generation
 status = 'active', scopes = :scopes, generation = generation + 1, token_type = :token_type,
 refreshable = :refreshable, sealed_tokens = :sealed_tokens, access_token_expires_at = :access_token_expires_at,
-refresh_token_expires_at = :refresh_token_expires_at, refreshed_at = :now, next_refresh_at = :next_refresh_at,
-failures = 0, failure = NULL, must_act = 'nobody'
+refresh_token_expires_at = :refresh_token_expires_at, refreshed_at = :now,
+next_refresh_at = :next_refresh_at, failures = 0, failure = NULL, must_act = 'nobody', unsettled_at = NULL,
+unsettled_owner = NULL
+
+-- What is replaced is kept, still sealed as it was. Spare: not known to have been spent.
+-- part: keep_previous
+sealed_previous = sealed_tokens, previous_issued_at = issued_at
+
+-- part: lease_free
+(lease_expires_at IS NULL OR lease_expires_at <= :now)
+
+-- A lease that lapsed leaves an attempt whose outcome nobody knows, until a token set is stored.
+-- part: take_lease
+unsettled_at = CASE WHEN lease_owner IS NULL THEN unsettled_at ELSE lease_expires_at END,
+unsettled_owner = CASE WHEN lease_owner IS NULL THEN unsettled_owner ELSE lease_owner END,
+lease_owner = :owner, lease_fence = lease_fence + 1, lease_expires_at = :until
+
+-- part: changed_status
+updated_at = CASE WHEN status = 'active' THEN updated_at ELSE :now END
 
 -- part: summary
 uuid, label, provider, created_at, updated_at, access_token_expires_at, refresh_token_expires_at
@@ -145,10 +167,11 @@ DELETE FROM sessions WHERE expires_at <= :now
 -- query: add_connection
 INSERT INTO connections (uuid, account_uuid, provider, client_id, label, label_key, status, created_at, updated_at,
     scopes, generation, token_type, refreshable, subject, identity, sealed_tokens, access_token_expires_at,
-    refresh_token_expires_at, refreshed_at, next_refresh_at, failures, must_act, lease_fence)
+    refresh_token_expires_at, refreshed_at, next_refresh_at, failures, must_act, lease_fence, issued_at,
+    previous_spare, consent_generation, used_at)
 VALUES (:uuid, :account_uuid, :provider, :client_id, :label, :label_key, 'active', :now, :now,
     :scopes, 1, :token_type, :refreshable, :subject, :identity, :sealed_tokens, :access_token_expires_at,
-    :refresh_token_expires_at, :now, :next_refresh_at, 0, 'nobody', 0)
+    :refresh_token_expires_at, :now, :next_refresh_at, 0, 'nobody', 0, :issued_at, 0, 1, :now)
 
 -- query: get_connection
 SELECT {connection} FROM connections WHERE uuid = :uuid AND account_uuid = :account_uuid
@@ -157,7 +180,7 @@ SELECT {connection} FROM connections WHERE uuid = :uuid AND account_uuid = :acco
 SELECT {connection} FROM connections WHERE uuid = :uuid
 
 -- query: get_connection_tokens
-SELECT {connection}, sealed_tokens FROM connections WHERE uuid = :uuid AND account_uuid = :account_uuid
+SELECT {connection}, sealed_tokens, used_at FROM connections WHERE uuid = :uuid AND account_uuid = :account_uuid
 
 -- query: list_connection_labels
 SELECT label FROM connections WHERE account_uuid = :account_uuid AND provider = :provider
@@ -170,59 +193,141 @@ WHERE uuid = :uuid AND account_uuid = :account_uuid RETURNING {connection}
 DELETE FROM connections WHERE uuid = :uuid AND account_uuid = :account_uuid RETURNING {connection}, sealed_tokens
 
 -- query: replace_grant
-UPDATE connections SET {next_generation}, client_id = :client_id, updated_at = :now,
+UPDATE connections SET {next_generation},
+    issued_at = CASE WHEN issued_at < :issued_at THEN :issued_at ELSE issued_at + 1 END, client_id = :client_id, updated_at = :now,
     subject = COALESCE(:subject, subject), identity = COALESCE(:identity, identity),
-    lease_owner = NULL, lease_expires_at = NULL, lease_fence = lease_fence + 1
+    sealed_previous = NULL, previous_issued_at = NULL, previous_spare = 0, consent_generation = generation + 1,
+    used_at = :now, lease_owner = NULL, lease_expires_at = NULL, lease_fence = lease_fence + 1
 WHERE uuid = :uuid AND account_uuid = :account_uuid RETURNING {connection}
 
+-- query: touch_connection
+UPDATE connections SET used_at = :now WHERE uuid = :uuid AND used_at < :now
+
 -- query: claim
-UPDATE connections SET lease_owner = :owner, lease_fence = lease_fence + 1, lease_expires_at = :until
-WHERE uuid = :uuid AND generation = :generation AND (lease_expires_at IS NULL OR lease_expires_at <= :now)
-RETURNING {connection}, lease_fence, sealed_tokens
+UPDATE connections SET {take_lease} WHERE uuid = :uuid AND generation = :generation AND {lease_free}
+RETURNING {claim}
 
 -- The predicate stands inside and outside: with it inside only, two claimers that picked the same rows
 -- both get them on PostgreSQL.
 -- query: claim_due
 WITH due AS MATERIALIZED (
-    SELECT uuid FROM connections WHERE next_refresh_at <= :now
-    AND (lease_expires_at IS NULL OR lease_expires_at <= :now)
+    SELECT uuid FROM connections WHERE provider = :provider AND next_refresh_at <= :now AND {lease_free}
     ORDER BY next_refresh_at LIMIT :most {skip_locked})
-UPDATE connections SET lease_owner = :owner, lease_fence = lease_fence + 1, lease_expires_at = :until
-WHERE uuid IN (SELECT uuid FROM due)
-AND next_refresh_at <= :now AND (lease_expires_at IS NULL OR lease_expires_at <= :now)
-RETURNING {connection}, lease_fence, sealed_tokens
+UPDATE connections SET {take_lease}
+WHERE uuid IN (SELECT uuid FROM due) AND next_refresh_at <= :now AND {lease_free}
+RETURNING {claim}
 
--- query: next_due_at
-SELECT min(next_refresh_at) FROM connections WHERE next_refresh_at IS NOT NULL
+-- From provider to provider by the index, whatever lies between: the cost grows with providers, not connections.
+-- It begins with SELECT, so that SQLite runs it as a read, which waits for no writer.
+-- query: list_provider_dues
+SELECT named.provider, (SELECT min(c.next_refresh_at) FROM connections c WHERE c.provider = named.provider),
+    s.blocked_until
+FROM (
+    WITH RECURSIVE walk (provider) AS (
+        SELECT min(provider) FROM connections
+        UNION ALL
+        SELECT (SELECT min(c.provider) FROM connections c WHERE c.provider > walk.provider)
+        FROM walk WHERE walk.provider IS NOT NULL)
+    SELECT provider FROM walk) AS named
+LEFT JOIN provider_states s ON s.provider = named.provider WHERE named.provider IS NOT NULL
+
+-- query: count_due
+SELECT count(*) FROM connections WHERE provider = :provider AND next_refresh_at <= :now
 
 -- query: renew_lease
 UPDATE connections SET lease_expires_at = :until
 WHERE uuid = :uuid AND lease_owner = :owner AND lease_fence = :fence
 
+-- query: release_lease
+UPDATE connections SET lease_owner = NULL, lease_expires_at = NULL
+WHERE uuid = :uuid AND lease_owner = :owner AND lease_fence = :fence
+
+-- The owner stays, so that the next one knows of an attempt without an outcome.
+-- query: lapse_leases
+UPDATE connections SET lease_expires_at = :now WHERE lease_owner = :owner AND lease_expires_at > :now
+
 -- query: save_refresh
-UPDATE connections SET {next_generation},
-    updated_at = CASE WHEN status = 'active' THEN updated_at ELSE :now END,
+UPDATE connections SET {next_generation}, issued_at = :issued_at, {keep_previous}, previous_spare = 0, {changed_status},
     lease_owner = NULL, lease_expires_at = NULL
 WHERE uuid = :uuid AND lease_owner = :owner AND lease_fence = :fence AND generation = :generation
 RETURNING {connection}
 
--- Our lease lapsed and another owner took it, but has stored nothing yet: what the provider gave is kept.
--- query: save_refresh_after_lapse
-UPDATE connections SET {next_generation},
-    updated_at = CASE WHEN status = 'active' THEN updated_at ELSE :now END
-WHERE uuid = :uuid AND generation = :generation
+-- Whoever has the lease now has stored nothing yet, or the database has gone back to an earlier generation, as a copy
+-- may that took over: what the provider gave is the next generation all the same.
+-- query: reconcile_as_next
+UPDATE connections SET {next_generation}, issued_at = :issued_at, {keep_previous}, previous_spare = 0, {changed_status}
+WHERE uuid = :uuid AND generation <= :generation AND consent_generation <= :generation AND issued_at < :issued_at
 RETURNING {connection}
+
+-- Another token set was stored meanwhile, but was asked for earlier: both may be good.
+-- query: reconcile_as_newest
+UPDATE connections SET {next_generation}, issued_at = :issued_at, {keep_previous}, previous_spare = 1, {changed_status}
+WHERE uuid = :uuid AND generation > :generation AND consent_generation <= :generation AND issued_at < :issued_at
+RETURNING {connection}
+
+-- Another token set was stored meanwhile, and was asked for later.
+-- query: reconcile_as_previous
+UPDATE connections SET sealed_previous = :sealed_tokens, previous_issued_at = :issued_at, previous_spare = 1
+WHERE uuid = :uuid AND generation = :generation + 1 AND consent_generation <= :generation
+AND issued_at > :issued_at AND (previous_issued_at IS NULL OR previous_issued_at < :issued_at)
+RETURNING {connection}
+
+-- query: get_issued_at
+SELECT issued_at, previous_issued_at FROM connections WHERE uuid = :uuid
 
 -- query: save_failure
 UPDATE connections SET status = :status, failures = failures + 1, failure = :failure, must_act = :must_act,
     next_refresh_at = :next_refresh_at, updated_at = CASE WHEN status = :status THEN updated_at ELSE :now END,
+    unsettled_at = CASE WHEN :unsettled = 0 THEN unsettled_at ELSE COALESCE(unsettled_at, :now) END,
+    unsettled_owner = NULL,
     lease_owner = NULL, lease_expires_at = NULL
 WHERE uuid = :uuid AND lease_owner = :owner AND lease_fence = :fence AND generation = :generation
 RETURNING {connection}
 
--- query: release_lease
-UPDATE connections SET lease_owner = NULL, lease_expires_at = NULL
-WHERE uuid = :uuid AND lease_owner = :owner AND lease_fence = :fence
+
+-- Makes the row where it is missing, and locks it until the transaction ends.
+-- query: lock_provider
+INSERT INTO provider_states (provider, next_slot_at, probes, must_act) VALUES (:provider, 0, 0, 'nobody')
+ON CONFLICT (provider) DO UPDATE SET provider = excluded.provider
+RETURNING blocked_until, probes, reason, must_act, next_slot_at
+
+-- query: count_leases
+SELECT count(*) FROM connections
+WHERE provider = :provider AND lease_owner IS NOT NULL AND lease_expires_at > :now
+
+-- query: use_slots
+UPDATE provider_states SET next_slot_at = :next_slot_at WHERE provider = :provider
+
+-- query: begin_probe
+UPDATE provider_states SET blocked_until = :until WHERE provider = :provider
+
+-- A probe that failed blocks on; anybody else blocks only what is not blocked already.
+-- query: block_provider
+UPDATE provider_states SET blocked_at = COALESCE(blocked_at, :now), blocked_until = :until, probes = probes + 1,
+    reason = :reason, must_act = :must_act
+WHERE provider = :provider AND (:probe = 1 OR blocked_until IS NULL)
+
+-- query: unblock_provider
+UPDATE provider_states SET blocked_at = NULL, blocked_until = NULL, probes = 0, reason = NULL, must_act = 'nobody'
+WHERE provider = :provider AND blocked_until IS NOT NULL
+
+-- query: probe_provider_now
+UPDATE provider_states SET blocked_until = :now WHERE provider = :provider AND blocked_until > :now
+
+-- query: list_provider_states
+SELECT provider, blocked_at, blocked_until, probes, reason, must_act FROM provider_states ORDER BY provider
+
+-- query: add_refresh
+INSERT INTO refreshes (connection_uuid, account_uuid, provider, at, duration, outcome, generation, owner, must_act,
+    reason)
+VALUES (:connection_uuid, :account_uuid, :provider, :at, :duration, :outcome, :generation, :owner, :must_act, :reason)
+
+-- query: list_refreshes
+SELECT connection_uuid, account_uuid, provider, at, duration, outcome, generation, owner, must_act, reason
+FROM refreshes WHERE connection_uuid = :connection_uuid ORDER BY seq DESC LIMIT :limit
+
+-- query: purge_refreshes
+DELETE FROM refreshes WHERE at < :before
 
 
 -- query: add_authorization
@@ -291,3 +396,12 @@ VALUES (:at, :account_uuid, :actor, :action, :connection_uuid, :request_id, :det
 -- query: list_evidence
 SELECT at, account_uuid, actor, action, connection_uuid, request_id, detail FROM evidence
 WHERE account_uuid = :account_uuid AND connection_uuid = :connection_uuid ORDER BY seq
+
+
+-- What time it was when this installation last ran, for the next start.
+
+-- query: note_clock
+INSERT INTO instance (name, value) VALUES ('clock', :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value
+
+-- query: get_noted_clock
+SELECT value FROM instance WHERE name = 'clock'

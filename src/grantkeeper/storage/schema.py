@@ -16,6 +16,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 # Sorted by code point on both engines, whatever the database's locale.
@@ -156,8 +157,54 @@ connections = Table(
     _text("lease_owner", null=True),
     Column("lease_fence", BigInteger, nullable=False),
     _instant("lease_expires_at", null=True),
+    Column("issued_at", BigInteger, nullable=False, server_default=text("0")),
+    _sealed("sealed_previous", null=True),
+    _instant("previous_issued_at", null=True),
+    Column("previous_spare", Integer, nullable=False, server_default=text("0")),
+    Column("consent_generation", BigInteger, nullable=False, server_default=text("1")),
+    _instant("unsettled_at", null=True),
+    _text("unsettled_owner", null=True),
+    Column("used_at", BigInteger, nullable=False, server_default=text("0")),
     Index(None, "account_uuid", "created_at", "uuid"),
-    Index(None, "next_refresh_at"),
+    Index(None, "provider", "next_refresh_at"),
+    # Few rows at any time: those that are being refreshed.
+    Index(
+        "ix_connections_leased",
+        "provider",
+        "lease_expires_at",
+        sqlite_where=text("lease_owner IS NOT NULL"),
+        postgresql_where=text("lease_owner IS NOT NULL"),
+    ),
+)
+
+provider_states = Table(
+    "provider_states",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    _instant("next_slot_at"),
+    _instant("blocked_at", null=True),
+    _instant("blocked_until", null=True),
+    Column("probes", BigInteger, nullable=False),
+    _text("reason", null=True),
+    _text("must_act"),
+)
+
+refreshes = Table(
+    "refreshes",
+    metadata,
+    Column("seq", Sequence, primary_key=True, autoincrement=True),
+    _text("connection_uuid"),
+    _text("account_uuid"),
+    _text("provider"),
+    _instant("at"),
+    Column("duration", BigInteger, nullable=False),
+    _text("outcome"),
+    Column("generation", BigInteger, nullable=False),
+    _text("owner"),
+    _text("must_act"),
+    _text("reason", null=True),
+    Index(None, "connection_uuid", "seq"),
+    Index(None, "at"),
 )
 
 authorizations = Table(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
@@ -106,6 +106,10 @@ class SqliteDatabase:
         compiled = self._queries.compose(query)
         return await self._write(lambda: _run(self._writer, compiled, parameters).rowcount)
 
+    async def execute_many(self, query: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        compiled = self._queries.compose(query)
+        await self._write(lambda: _run_many(self._writer, compiled, rows))
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Statements]:
         async with self._lock:
@@ -176,6 +180,11 @@ class _Transaction:
     async def execute(self, query: str, **parameters: Any) -> int:
         return await self._run(query, parameters, lambda cursor: cursor.rowcount)
 
+    async def execute_many(self, query: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        database = self._database
+        compiled = database._queries.compose(query)
+        await database._on_thread(lambda: _run_many(database._writer, compiled, rows))
+
     async def _run(self, query: str, parameters: dict[str, Any], take: Callable[[sqlite3.Cursor], _T]) -> _T:
         database = self._database
         compiled = database._queries.compose(query)
@@ -184,3 +193,7 @@ class _Transaction:
 
 def _run(connection: sqlite3.Connection, query: Query, parameters: dict[str, Any]) -> sqlite3.Cursor:
     return connection.execute(query.text, [parameters[name] for name in query.parameters])
+
+
+def _run_many(connection: sqlite3.Connection, query: Query, rows: Sequence[Mapping[str, Any]]) -> None:
+    connection.executemany(query.text, [[row[name] for name in query.parameters] for row in rows])
