@@ -205,6 +205,7 @@ class Application:
             try:
                 yield services
             finally:
+                services.refresher.stop()
                 for loop in loops:
                     loop.cancel()
                 await _in_time(asyncio.gather(*loops, return_exceptions=True))

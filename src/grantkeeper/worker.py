@@ -13,8 +13,8 @@ from grantkeeper import logs
 from grantkeeper.authorize import Authorizations
 from grantkeeper.clients import Clients
 from grantkeeper.clock import DAY, MINUTE, SECOND, Clock
-from grantkeeper.errors import GrantkeeperError
-from grantkeeper.model import Claim
+from grantkeeper.errors import GrantkeeperError, StorageError
+from grantkeeper.model import Claim, MustAct
 from grantkeeper.refresh import Refresher
 from grantkeeper.revoke import Revoker
 from grantkeeper.storage.people import PeopleStore
@@ -55,6 +55,7 @@ class Worker:
 
     async def run(self) -> None:
         """Every loop, for ever. A broken round is logged and tried again."""
+        await self._try_paused()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._refreshes())
             group.create_task(self._housekeeping())
@@ -74,6 +75,15 @@ class Worker:
         await self._refresher.write_down()
         await self._tidy()
         return tried
+
+    async def _try_paused(self) -> None:
+        """A start may mean that the operator has mended what a provider is paused for: try it at once."""
+        try:
+            for state in await self._store.provider_states():
+                if state.must_act is MustAct.OPERATOR:
+                    await self._store.probe_now(state.provider, self._clock.now())
+        except StorageError as error:
+            _log("worker.paused_not_tried", error)
 
     async def _count_due(self) -> int:
         now = self._clock.now()

@@ -232,6 +232,19 @@ class TestDatabaseClock:
         assert event["reference"] == "the database's clock"
         assert abs(event["seconds"] * SECOND - leap) < SLACK
 
+    async def test_a_machine_that_was_paused(self, postgres_database: Database, told: Told) -> None:
+        """Its steady clock stood still: where its wall clock and the database's agree, we catch up with them."""
+        machine = MachineClocks(await real(postgres_database) - HOUR)
+        clock = machine.clock()
+        keeper = Timekeeper(postgres_database, clock)
+        await keeper.start()
+        clock.correct(-HOUR)
+        machine.wall += HOUR
+        await keeper.watch()
+        assert abs(clock.now() - await real(postgres_database)) < SLACK
+        assert len(told("clock.slept")) == 1
+        assert told("clock.jumped") == []
+
     async def test_this_machines_wall_clock_is_nothing_to_us(self, postgres_database: Database, told: Told) -> None:
         """Once started, a replica goes by the database's clock, whatever its own machine's wall clock does."""
         machine = MachineClocks(await real(postgres_database))

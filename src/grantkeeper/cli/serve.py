@@ -63,22 +63,28 @@ def worker(options: Options, once: bool) -> None:
 
     Several may run beside each other and beside `serve`: each refresh is done by one of them. Stops at
     SIGTERM or Ctrl-C, after storing what is in flight.
+
+    With `--once` it says at the end how many refreshes were tried, how they ended, and what stays due because a
+    provider is blocked or its limits allow no more. At a terminal it shows a progress bar, and logs no more than
+    warnings unless `log_level` is set.
     """
     settings = options.settings()
     logs.configure(settings.log_level)
     import uvloop
 
-    tried = uvloop.run(_work(settings, once))
     if once:
-        click.echo(f"{tried} {'refresh' if tried == 1 else 'refreshes'} tried.")
+        from grantkeeper.cli.one_round import one_round, report
+
+        for line in report(uvloop.run(one_round(settings))):
+            click.echo(line)
+    else:
+        uvloop.run(_work(settings))
 
 
-async def _work(settings: Settings, once: bool) -> int:
+async def _work(settings: Settings) -> None:
     from grantkeeper.app import open_services
 
     async with open_services(settings) as services:
-        if once:
-            return await services.worker.run_once()
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -90,7 +96,7 @@ async def _work(settings: Settings, once: bool) -> int:
             # It never ends by itself: an error that nobody foresaw.
             stopping.cancel()
             await running
+        services.refresher.stop()
         running.cancel()
         await asyncio.wait({running})
         logs.event("worker.stopped")
-        return 0

@@ -91,7 +91,7 @@ class ProviderHttp:
             verify=_tls(),
             # Idle ones are dropped before servers do it (Node after 5 s): a request that meets a closing connection
             # fails, and a code is good for one request only.
-            limits=httpx2.Limits(max_connections=200, max_keepalive_connections=50, keepalive_expiry=2),
+            limits=httpx2.Limits(max_connections=200, max_keepalive_connections=200, keepalive_expiry=2),
             # Plain bodies only, so that what was read is what was counted.
             headers={"user-agent": "grantkeeper", "accept-encoding": "identity"},
         )

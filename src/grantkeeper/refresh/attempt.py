@@ -116,12 +116,13 @@ class Attempts:
         uuid, task = claim.connection.uuid, asyncio.current_task()
         if uuid in self.running:
             # Our own lease lapsed while we slept, as a machine may: the refresh token is on its way already, and
-            # must not go a second time.
+            # must not go a second time. The attempt goes on under this lease.
+            self._leases[uuid] = claim.lease
             return
         assert task is not None
         self.running[uuid] = task
         self._leases[uuid] = claim.lease
-        heartbeat = asyncio.create_task(self._heartbeat(claim.lease))
+        heartbeat = asyncio.create_task(self._heartbeat(uuid))
         try:
             await self._walk(claim, max(used_at, claim.used_at))
         finally:
@@ -129,16 +130,20 @@ class Attempts:
             del self.running[uuid], self._leases[uuid]
 
     async def _walk(self, claim: Claim, used_at: Instant) -> None:
-        began = self._clock.monotonic()
+        began, uuid = self._clock.monotonic(), claim.connection.uuid
         if await self._recovery.settled(claim):
-            await self._store.release_lease(claim.lease)
+            await self._store.release_lease(self._leases[uuid])
             return
         if self._stopping:
-            await self._store.release_lease(claim.lease)
+            await self._store.release_lease(self._leases[uuid])
             self._note(claim, "handed_over", began, reason="this process is stopping")
             return
-        if self._clock.now() >= self._leases[claim.connection.uuid].expires_at:
+        if claim.unsettled_owner is not None and not await self._store.begin_asking(self._leases[uuid]):
+            self._note(claim, "handed_over", began, reason="the lease was lost before the provider was asked")
+            return
+        if self._clock.now() >= self._leases[uuid].expires_at:
             # We slept before the request went out: by now it is somebody else's.
+            await self._store.release_lease(self._leases[uuid])
             self._note(claim, "handed_over", began, reason="the lease had lapsed before the provider was asked")
             return
         outcome = await self._obtain(claim)
@@ -207,7 +212,7 @@ class Attempts:
         due = refresh_due_at(tokens, policy, used_at, self._jitter())
         try:
             saved = await self._until_stored(
-                lambda: self._store.save_refresh(claim, given, due, self._clock.now()),
+                lambda: self._store.save_refresh(self._leased(claim), given, due, self._clock.now()),
                 lambda: self._offer(connection, given, due),
             )
             if saved == "gone":
@@ -280,14 +285,20 @@ class Attempts:
             outcome, status, must_act, due = "rejected", Status.NEEDS_REAUTHORIZATION, MustAct.USER, None
             reason = f"the refresh token has been over for a day, and until its end: {reason}"
         await self._tell_breaker(claim, failed)
+        line = self._line(claim, outcome, began, must_act=must_act, reason=reason)
+        # What condemns a connection is told in the transaction that does it.
+        told = line if status is Status.NEEDS_REAUTHORIZATION else None
         saved = await self._until_stored(
-            lambda: self._store.save_failure(claim, status, must_act, reason, due, now, unsettled=failed.unsettled)
+            lambda: self._store.save_failure(
+                self._leased(claim), status, must_act, reason, due, now, unsettled=failed.unsettled, line=told
+            )
         )
-        if saved is None:
-            # Somebody has stored a newer generation: nothing has failed. The lease may still be ours.
-            await self._store.release_lease(claim.lease)
-            outcome, must_act = "superseded", MustAct.NOBODY
-        self._note(claim, outcome, began, must_act=must_act, reason=reason)
+        if saved is not None:
+            self._history.note(line, stored=told is not None)
+            return
+        # Somebody has stored a newer generation: nothing has failed. The lease may still be ours.
+        await self._store.release_lease(self._leases[connection.uuid])
+        self._note(claim, "superseded", began, reason=reason)
 
     async def _tell_breaker(self, claim: Claim, failed: _Failed) -> None:
         if failed.client is None or isinstance(failed.error, SealError):
@@ -296,29 +307,38 @@ class Attempts:
             await self._breaker.answered(claim)
         elif pauses(failed.error, failed.client):
             await self._breaker.failed(claim, failed.error, operator=True)
-        elif not isinstance(failed.error, ClientRejected):
+        elif not isinstance(failed.error, ClientRejected) and failed.error.code != "invalid_grant":
+            # An `invalid_grant` that a definition calls transient is about this one grant.
             await self._breaker.failed(claim, failed.error, operator=False)
 
     async def _retire(self, claim: Claim, began: float) -> None:
         """A grant that cannot be refreshed: shown as dead once its access token has expired."""
         connection, now = claim.connection, self._clock.now()
         if fresh_enough(connection.access_token_expires_at, now, 1):
-            await self._store.release_lease(claim.lease)
+            await self._store.release_lease(self._leases[connection.uuid])
             return
         reason = "the access token has expired and the provider gave no refresh token"
+        line = self._line(claim, "retired", began, must_act=MustAct.USER, reason=reason)
         await self._until_stored(
-            lambda: self._store.save_failure(claim, Status.NEEDS_REAUTHORIZATION, MustAct.USER, reason, None, now)
+            lambda: self._store.save_failure(
+                self._leased(claim), Status.NEEDS_REAUTHORIZATION, MustAct.USER, reason, None, now, line=line
+            )
         )
-        self._note(claim, "retired", began, must_act=MustAct.USER, reason=reason)
+        self._history.note(line, stored=True)
 
-    async def _heartbeat(self, lease: Lease) -> None:
+    def _leased(self, claim: Claim) -> Claim:
+        """The claim with the lease as it is now: ours may have lapsed and been given to us again."""
+        return msgspec.structs.replace(claim, lease=self._leases[claim.connection.uuid])
+
+    async def _heartbeat(self, uuid: str) -> None:
         while True:
             await self._clock.sleep(self.lease_seconds / 3)
+            lease = self._leases[uuid]
             try:
                 until = self._clock.now() + int(self.lease_seconds * SECOND)
-                if not await self._store.renew_lease(lease, until):
-                    return
-                self._leases[lease.connection_uuid] = msgspec.structs.replace(lease, expires_at=until)
+                # Where it is lost, it may yet be given to us again.
+                if await self._store.renew_lease(lease, until) and self._leases[uuid] is lease:
+                    self._leases[uuid] = msgspec.structs.replace(lease, expires_at=until)
             except StorageError as error:
                 self._recovery.saw_outage()
                 logs.event("refresh.lease_not_renewed", level=logs.WARNING, reason=error.message)
@@ -327,7 +347,10 @@ class Attempts:
         retry_after = error.retry_after if isinstance(error, ProviderUnavailable) else None
         return now + retry_delay(connection.failures, self._jitter(), retry_after)
 
-    def _note(
+    def _note(self, claim: Claim, outcome: str, began: float, *, reason: str | None = None) -> None:
+        self._history.note(self._line(claim, outcome, began, reason=reason))
+
+    def _line(
         self,
         claim: Claim,
         outcome: str,
@@ -335,21 +358,19 @@ class Attempts:
         *,
         must_act: MustAct = MustAct.NOBODY,
         reason: str | None = None,
-    ) -> None:
+    ) -> Refresh:
         connection = claim.connection
-        self._history.note(
-            Refresh(
-                at=self._clock.now(),
-                connection_uuid=connection.uuid,
-                account_uuid=connection.account_uuid,
-                provider=connection.provider,
-                outcome=outcome,
-                generation=connection.generation,
-                owner=self._owner,
-                duration=int((self._clock.monotonic() - began) * SECOND),
-                must_act=must_act,
-                reason=reason,
-            )
+        return Refresh(
+            at=self._clock.now(),
+            connection_uuid=connection.uuid,
+            account_uuid=connection.account_uuid,
+            provider=connection.provider,
+            outcome=outcome,
+            generation=connection.generation,
+            owner=self._owner,
+            duration=int((self._clock.monotonic() - began) * SECOND),
+            must_act=must_act,
+            reason=reason,
         )
 
 

@@ -25,8 +25,8 @@ class History:
         """Have `observer` called with every line from now on."""
         self._observers.append(observer)
 
-    def note(self, line: Refresh) -> None:
-        """One refresh has ended."""
+    def note(self, line: Refresh, *, stored: bool = False) -> None:
+        """One refresh has ended; `stored`: the database has the line already."""
         logs.event(
             "refresh",
             level=logs.INFO if line.must_act is MustAct.NOBODY else logs.WARNING,
@@ -39,7 +39,8 @@ class History:
             must_act=line.must_act.value,
             **({"reason": line.reason} if line.reason else {}),
         )
-        self._waiting.append(line)
+        if not stored:
+            self._waiting.append(line)
         for observer in self._observers:
             observer(line)
 

@@ -130,10 +130,11 @@ class Recovery:
             return False
         give_up = self._clock.monotonic() + FROZEN_PATIENCE
         while True:
+            # Before the search: whoever says that nothing more will come has written down what came.
+            other = await self._store.waited_for(claim.connection.uuid)
             await self.adopt()
             if await self._found(claim):
                 return True
-            other = claim.unsettled_owner
             if other is None or other == self._owner or self._stopping or self._clock.monotonic() >= give_up:
                 return False
             if not await asyncio.to_thread(self._journal.alive, other):
@@ -144,8 +145,14 @@ class Recovery:
 
     async def adopt(self) -> None:
         """Store what dead processes of this machine journalled, and end their leases."""
-        for orphan in await asyncio.to_thread(self._journal.orphans):
-            await self._adopt(orphan)
+        orphans = await asyncio.to_thread(self._journal.orphans)
+        try:
+            for orphan in orphans:
+                await self._adopt(orphan)
+        finally:
+            # Where one could not be stored, nobody else could adopt those behind it as long as we live.
+            for orphan in orphans:
+                await asyncio.to_thread(orphan.keep)
 
     async def round(self) -> None:
         """What every process does again and again: adopt, and after an outage look back."""

@@ -18,6 +18,7 @@ from grantkeeper.errors import (
     NeedsReauthorization,
     NotFound,
     StorageError,
+    StorageUnavailable,
     Unavailable,
 )
 from grantkeeper.model import Blocked, Claim, Connection, MustAct, Status, TokenSet
@@ -113,6 +114,7 @@ class Refresher:
     async def recover(self) -> None:
         """Store what processes of this machine journalled before they died; wanted before anything is refreshed."""
         await self._recovery.round()
+        await self._stand_down()
 
     async def upkeep(self) -> None:
         """For ever, in every process: history and uses to the database, journals of the dead adopted."""
@@ -120,9 +122,18 @@ class Refresher:
             await self._clock.sleep(_UPKEEP)
             await self.write_down()
             try:
-                await self._recovery.round()
+                await self.recover()
             except Exception as error:
                 logs.crash("recovery.failed", error)
+
+    async def _stand_down(self) -> None:
+        """Tell those that wait for an attempt of ours which has ended that nothing more will come of it."""
+        try:
+            for uuid in await self._store.waits_for(self.owner):
+                if uuid not in self._attempts.running:
+                    await self._store.stand_down(uuid, self.owner)
+        except StorageUnavailable as error:
+            logs.event("refresh.not_stood_down", level=logs.WARNING, reason=error.message)
 
     async def write_down(self) -> None:
         """History, and which connections are in use, to the database; what cannot be stored now waits."""
@@ -136,12 +147,16 @@ class Refresher:
             self._used = used | self._used if len(used) < _MOST_USES else self._used
             logs.event("uses.not_stored", level=logs.WARNING, reason=error.message)
 
+    def stop(self) -> None:
+        """Ask no provider any more: what has not been sent is handed over. `settle` waits for what has."""
+        self._attempts.stop()
+
     async def settle(self) -> None:
         """Return once everything that a provider gave is stored; wanted before the database closes.
 
         Readers of this process that wait for another's refresh wait no longer.
         """
-        self._attempts.stop()
+        self.stop()
         running = self._attempts.running
         for task in {*self._in_flight.values()} - {*running.values()}:
             task.cancel()

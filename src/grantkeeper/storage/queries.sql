@@ -29,10 +29,11 @@ sealed_previous = sealed_tokens, previous_issued_at = issued_at
 -- part: lease_free
 (lease_expires_at IS NULL OR lease_expires_at <= :now)
 
--- A lease that lapsed leaves an attempt whose outcome nobody knows, until a token set is stored.
+-- A lease that lapsed leaves an attempt whose outcome nobody knows, until a token set is stored. Its owner is waited
+-- for; one that lost its lease while it waited itself has asked nothing, so whom it waited for stays.
 -- part: take_lease
 unsettled_at = CASE WHEN lease_owner IS NULL THEN unsettled_at ELSE lease_expires_at END,
-unsettled_owner = CASE WHEN lease_owner IS NULL THEN unsettled_owner ELSE lease_owner END,
+unsettled_owner = CASE WHEN lease_owner IS NULL THEN unsettled_owner ELSE COALESCE(unsettled_owner, lease_owner) END,
 lease_owner = :owner, lease_fence = lease_fence + 1, lease_expires_at = :until
 
 -- part: changed_status
@@ -242,6 +243,18 @@ WHERE uuid = :uuid AND lease_owner = :owner AND lease_fence = :fence
 UPDATE connections SET lease_owner = NULL, lease_expires_at = NULL
 WHERE uuid = :uuid AND lease_owner = :owner AND lease_fence = :fence
 
+-- Whoever holds the lease waits for nobody any more: from here on it is its own attempt that may end without word.
+-- query: begin_asking
+UPDATE connections SET unsettled_owner = NULL
+WHERE uuid = :uuid AND lease_owner = :owner AND lease_fence = :fence
+
+-- Few rows at any time: those that are being refreshed.
+-- query: list_waited_for
+SELECT uuid FROM connections WHERE lease_owner IS NOT NULL AND unsettled_owner = :owner
+
+-- query: stand_down
+UPDATE connections SET unsettled_owner = NULL WHERE uuid = :uuid AND unsettled_owner = :owner
+
 -- The owner stays, so that the next one knows of an attempt without an outcome.
 -- query: lapse_leases
 UPDATE connections SET lease_expires_at = :now WHERE lease_owner = :owner AND lease_expires_at > :now
@@ -271,6 +284,12 @@ UPDATE connections SET sealed_previous = :sealed_tokens, previous_issued_at = :i
 WHERE uuid = :uuid AND generation = :generation + 1 AND consent_generation <= :generation
 AND issued_at > :issued_at AND (previous_issued_at IS NULL OR previous_issued_at < :issued_at)
 RETURNING {connection}
+
+-- query: get_unsettled_owner
+SELECT unsettled_owner FROM connections WHERE uuid = :uuid
+
+-- query: get_footing
+SELECT unsettled_at, unsettled_owner, previous_issued_at, previous_spare, used_at FROM connections WHERE uuid = :uuid
 
 -- query: get_issued_at
 SELECT issued_at, previous_issued_at FROM connections WHERE uuid = :uuid

@@ -61,6 +61,21 @@ class ProviderState(Record, frozen=True):
     must_act: MustAct
 
 
+class Footing(Record, frozen=True):
+    """What the engine knows of a connection beside what every reader sees.
+
+    `unsettled_at`: an attempt ended without word, so that its outcome is unknown. `previous_issued_at`: since when
+    the previous token set dates, where one is kept; `previous_spare`: it is not known to have been spent. `used_at`:
+    when a token was last read, give or take a day.
+    """
+
+    unsettled_at: Instant | None
+    unsettled_owner: str | None
+    previous_issued_at: Instant | None
+    previous_spare: bool
+    used_at: Instant
+
+
 class RefreshStore:
     """Leases on connections, and what comes of them. Tokens are sealed on the way in."""
 
@@ -137,6 +152,24 @@ class RefreshStore:
         """Give the lease back unused; nothing where it is no longer ours."""
         await self._database.execute("release_lease", uuid=lease.connection_uuid, owner=lease.owner, fence=lease.fence)
 
+    async def begin_asking(self, lease: Lease) -> bool:
+        """Wait for no earlier attempt any more; False where the lease is no longer ours."""
+        uuid, owner, fence = lease.connection_uuid, lease.owner, lease.fence
+        return await self._database.execute("begin_asking", uuid=uuid, owner=owner, fence=fence) == 1
+
+    async def waited_for(self, uuid: str) -> str | None:
+        """The owner of an earlier attempt that may yet be answered."""
+        row = await self._database.fetch_one("get_unsettled_owner", uuid=uuid)
+        return row[0] if row else None
+
+    async def waits_for(self, owner: str) -> list[str]:
+        """The connections for whose refresh somebody waits for that owner."""
+        return [row[0] for row in await self._database.fetch_all("list_waited_for", owner=owner)]
+
+    async def stand_down(self, uuid: str, owner: str) -> None:
+        """Nothing more will come of that owner's attempt."""
+        await self._database.execute("stand_down", uuid=uuid, owner=owner)
+
     async def lapse_leases(self, owner: str, now: Instant) -> int:
         """End the leases of an owner that is known to be dead; answers how many. Their outcome stays unknown."""
         return await self._database.execute("lapse_leases", owner=owner, now=now)
@@ -185,6 +218,19 @@ class RefreshStore:
         row = await self._database.fetch_one("get_issued_at", uuid=uuid)
         return row[0] if row else None
 
+    async def footing(self, uuid: str) -> Footing | None:
+        """How a connection stands with the engine, for the operator; None where it is gone."""
+        row = await self._database.fetch_one("get_footing", uuid=uuid)
+        if row is None:
+            return None
+        return Footing(
+            unsettled_at=row[0],
+            unsettled_owner=row[1],
+            previous_issued_at=row[2],
+            previous_spare=bool(row[3]),
+            used_at=row[4],
+        )
+
     async def save_failure(
         self,
         claim: Claim,
@@ -195,24 +241,32 @@ class RefreshStore:
         now: Instant,
         *,
         unsettled: bool = False,
+        line: Refresh | None = None,
     ) -> Connection | None:
         """A refresh that failed; None where the lease or the generation is no longer the claim's.
 
-        `unsettled`: the provider may have spent the refresh token all the same.
+        `unsettled`: the provider may have spent the refresh token all the same. `line` is what history tells of
+        it, written with it or not at all.
         """
-        row = await self._database.fetch_one(
-            "save_failure",
-            uuid=claim.connection.uuid,
-            owner=claim.lease.owner,
-            fence=claim.lease.fence,
-            generation=claim.connection.generation,
-            status=status.value,
-            must_act=must_act.value,
-            failure=failure,
-            next_refresh_at=next_refresh_at,
-            unsettled=int(unsettled),
-            now=now,
-        )
+        values = {
+            "uuid": claim.connection.uuid,
+            "owner": claim.lease.owner,
+            "fence": claim.lease.fence,
+            "generation": claim.connection.generation,
+            "status": status.value,
+            "must_act": must_act.value,
+            "failure": failure,
+            "next_refresh_at": next_refresh_at,
+            "unsettled": int(unsettled),
+            "now": now,
+        }
+        if line is None:
+            row = await self._database.fetch_one("save_failure", **values)
+        else:
+            async with self._database.transaction() as statements:
+                row = await statements.fetch_one("save_failure", **values)
+                if row is not None:
+                    await statements.execute("add_refresh", **msgspec.structs.asdict(line))
         return connection_of(row) if row else None
 
     async def open_previous(self, claim: Claim) -> TokenSet | None:

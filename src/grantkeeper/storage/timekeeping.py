@@ -67,7 +67,8 @@ class Timekeeper:
                 if isinstance(self._clock, SystemClock):
                     self._steer(self._clock.wall() - self._clock.now(), 0, "this machine's wall clock")
             elif (skew := await skew_of(self._database, self._clock.now)) is not None:
-                self._steer(skew.ahead, skew.uncertain, "the database's clock")
+                if not self._slept(skew.ahead):
+                    self._steer(skew.ahead, skew.uncertain, "the database's clock")
         except StorageError as error:
             _not_compared(error)
 
@@ -96,6 +97,20 @@ class Timekeeper:
         )
         self._correct(noted - shows, 0)
         self._known = shows - noted
+
+    def _slept(self, ahead: int) -> bool:
+        """Whether our steady clock stood still, as a paused virtual machine's may: two others agree that it did.
+
+        Going on late would serve tokens that have expired meanwhile.
+        """
+        clock = self._clock
+        if ahead <= FOLLOWED or not isinstance(clock, SystemClock):
+            return False
+        if abs(clock.wall() - clock.now() - ahead) > FOLLOWED:
+            return False
+        clock.correct(ahead)
+        logs.event("clock.slept", level=logs.WARNING, seconds=_seconds(ahead))
+        return True
 
     def _steer(self, ahead: int, uncertain: int, reference: str) -> None:
         """Follow a clock that is `ahead` of ours by so many microseconds, or tell that it leapt."""

@@ -100,6 +100,10 @@ class ScriptedEndpoints:
         response = Response(status=status, headers=tuple(headers), body=body)
         self._script(endpoint, times, _ScriptedAnswer(response, commit))
 
+    def forget_script(self, endpoint: str = "token") -> None:
+        """Answer as usual again, whatever was scripted."""
+        self._answers.pop(endpoint, None)
+
     def _script(self, endpoint: str, times: int, answer: _ScriptedAnswer) -> None:
         self._answers.setdefault(endpoint, deque()).extend([answer] * times)
 
