@@ -18,12 +18,13 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from grantkeeper.cli.output import timestamp, when
 from grantkeeper.clock import SystemClock
 from grantkeeper.storage.migrate import known_revisions
 from tests.support.command_line import Installation, beside
 from tests.support.postgres import PostgresServer
 from tests.support.process import Process, eventually, grantkeeper
-from tests.support.world import EMAIL, PASSWORD, World, http_client, open_world
+from tests.support.world import CLIENT_SECRET, EMAIL, PASSWORD, World, http_client, open_world
 
 UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
@@ -180,7 +181,7 @@ class TestStartOfACommand:
 
     def test_help_is_quick_to_load(self) -> None:
         """`--help` loads neither the server nor the keys nor the database drivers."""
-        heavy = ["granian", "tink", "pydantic", "asyncpg", "httpx2", "rich", "grantkeeper.app"]
+        heavy = ["granian", "tink", "pydantic", "asyncpg", "httpx2", "rich", "prometheus_client", "grantkeeper.app"]
         program = (
             "import sys; from grantkeeper.cli import grantkeeper\n"
             "grantkeeper(['--help'], standalone_mode=False)\n"
@@ -345,6 +346,7 @@ class TestPeople:
             ["connections", "refresh", UNKNOWN],
             ["connections", "disconnect", UNKNOWN, "--yes"],
             ["providers", "show", "nothing"],
+            ["providers", "resume", "nothing"],
             ["doctor", "nothing"],
         ):
             assert "no" in installed.run(*arguments, code=3).stderr
@@ -385,6 +387,11 @@ async def world_forgets(client: httpx2.AsyncClient) -> None:
         pass
 
 
+async def stay_blocked(world: World) -> None:
+    """Have what is blocked stay so for an hour, however slow the machine is."""
+    await world.services.database.execute("UPDATE provider_states SET blocked_until = blocked_until + 3600000000")
+
+
 class TestProviders:
     """`providers`, which needs neither database nor keys."""
 
@@ -419,6 +426,64 @@ class TestProviders:
         assert shown["endpoints"]["token"].startswith("https://acme.my.salesforce.com/")
         assert "hush-hush" not in json.dumps(shown)
 
+    async def test_paused(self, world: World, operator: Installation) -> None:
+        """A provider that refuses our client is paused: since when, until when, why, and that the operator must act."""
+        connection = await world.connect()
+        world.provider.rotate_client_secret("grantkeeper-test", "another")
+        await operator.meanwhile("connections", "refresh", connection.uuid, code=1)
+        await stay_blocked(world)
+        [state] = [s for s in await world.services.refreshes.provider_states() if s.blocked_at]
+        rows = {
+            row["name"]: row for row in json.loads((await operator.meanwhile("providers", "list", "--json")).stdout)
+        }
+        assert (rows["xero"]["refreshed"], rows["xero"]["blocked"]) == ("as usual", None)
+        assert rows["demo"]["refreshed"] == "paused"
+        assert rows["demo"]["blocked"] == {
+            "since": timestamp(state.blocked_at),
+            "until": timestamp(state.blocked_until),
+            "reason": "Demo Provider answered invalid_client (HTTP 401)",
+            "must_act": "operator",
+            "probes": 1,
+        }
+        listed = (await operator.meanwhile("providers", "list")).stdout
+        shown = (await operator.meanwhile("providers", "show", "demo")).stdout
+        for told in (listed, shown):
+            assert f"paused since {when(state.blocked_at)}" in told
+            assert str(when(state.blocked_until)) in told
+            assert "invalid_client" in told
+        assert "you must act" in listed
+        assert "`grantkeeper providers resume demo`" in listed
+        facts = json.loads((await operator.meanwhile("providers", "show", "demo", "--json")).stdout)
+        assert (facts["refreshed"], facts["blocked"]) == ("paused", rows["demo"]["blocked"])
+
+    async def test_resume(self, world: World, operator: Installation) -> None:
+        """Once the secret is mended, the next refresh tries it at once, and all goes on."""
+        connection = await world.connect()
+        assert "nothing to resume" in (await operator.meanwhile("providers", "resume", "demo")).stdout
+        world.provider.rotate_client_secret("grantkeeper-test", "another")
+        await operator.meanwhile("connections", "refresh", connection.uuid, code=1)
+        await stay_blocked(world)
+        world.provider.rotate_client_secret("grantkeeper-test", CLIENT_SECRET)
+        asked = world.provider.counts["token"]
+        assert (
+            "operator must act" in (await operator.meanwhile("connections", "refresh", connection.uuid, code=69)).stderr
+        )
+        assert world.provider.counts["token"] == asked, "until its next try a paused provider is left alone"
+        assert "The next refresh at demo tries it" in (await operator.meanwhile("providers", "resume", "demo")).stdout
+        assert "tries it anyway" in (await operator.meanwhile("providers", "resume", "demo")).stdout
+        assert "at the next refresh" in (await operator.meanwhile("providers", "list")).stdout
+        await operator.meanwhile("connections", "refresh", connection.uuid)
+        assert "nothing to resume" in (await operator.meanwhile("providers", "resume", "demo")).stdout
+
+    def test_database_that_is_away(self, new: Installation) -> None:
+        """The catalogue is shown all the same; what only the database knows is said to be unknown."""
+        new.environment = {"DATABASE_URL": "postgresql://us:hush-hush@127.0.0.1:9/none"}
+        told = new.run("providers", "list", "--json")
+        assert {row["refreshed"] for row in json.loads(told.stdout)} == {"not known"}
+        assert "blocked or paused is not known: " in told.stderr
+        assert "not known" in new.run("providers", "show", "xero").stdout
+        assert "hush-hush" not in told.output
+
 
 class TestConnections:
     """`connections`, beside a running product."""
@@ -438,6 +503,48 @@ class TestConnections:
         shown = json.loads((await operator.meanwhile("connections", "show", connection.uuid, "--json")).stdout)
         assert [line["action"] for line in shown["evidence"]] == ["connect"]
         assert shown["evidence"][0]["actor"] == f"user:{world.login.user.uuid}"
+
+    async def test_history(self, world: World, operator: Installation) -> None:
+        """How its refreshes went, the last one first: when, with what outcome, by whom, who must act and why."""
+        connection = await world.connect()
+        show = ("connections", "show", connection.uuid)
+        assert "No refresh of it is remembered." in (await operator.meanwhile(*show)).stdout
+        await operator.meanwhile("connections", "refresh", connection.uuid)
+        world.provider.revoke_grants()
+        await operator.meanwhile("connections", "refresh", connection.uuid, code=1)
+        told = json.loads((await operator.meanwhile(*show, "--json")).stdout)["refreshes"]
+        assert [(line["outcome"], line["generation"], line["must_act"]) for line in told] == [
+            ("rejected", 2, "user"),
+            ("refreshed", 1, "nobody"),
+        ]
+        assert told[0]["reason"] == "Demo Provider answered invalid_grant (HTTP 400)"
+        assert told[0]["at"] > told[1]["at"]
+        assert all(line["milliseconds"] > 0 for line in told)
+        people = (await operator.meanwhile(*show)).stdout
+        last_two = rf"rejected +\d+ ms +2 +user +{re.escape(told[0]['owner'])} +Demo.*\n.* refreshed +\d+ ms +1 +nobody"
+        assert re.search(last_two, people)
+        last = json.loads((await operator.meanwhile(*show, "--json", "--history", "1")).stdout)["refreshes"]
+        assert last == told[:1]
+        # Its table is gone, not the connection's last failure.
+        assert told[0]["owner"] not in (await operator.meanwhile(*show, "--history", "0")).stdout
+
+    async def test_how_it_stands_with_the_engine(self, world: World, operator: Installation) -> None:
+        """An attempt without word, the previous token set, and when a token was last read."""
+        connection = await world.connect()
+        show = ("connections", "show", connection.uuid)
+        told = json.loads((await operator.meanwhile(*show, "--json")).stdout)
+        assert (told["unsettled_at"], told["previous_issued_at"], told["previous_spare"]) == (None, None, False)
+        people = (await operator.meanwhile(*show)).stdout
+        assert "Outcome unknown" not in people
+        assert re.search(r"^Token last read +20\d\d-\d\d-\d\d, within a day$", people, re.MULTILINE)
+        await operator.meanwhile("connections", "refresh", connection.uuid)
+        world.provider.fail_next(1, status=503)
+        await operator.meanwhile("connections", "refresh", connection.uuid, code=1)
+        told = json.loads((await operator.meanwhile(*show, "--json")).stdout)
+        assert told["unsettled_at"] is not None
+        people = (await operator.meanwhile(*show)).stdout
+        assert re.search(r"^Outcome unknown +an attempt until .*; looked into before", people, re.MULTILINE)
+        assert re.search(r"^Previous token set +kept, of 20\S+ \S+Z$", people, re.MULTILINE)
 
     async def test_refresh(self, world: World, operator: Installation) -> None:
         """A refresh on demand gives the running product a new token."""

@@ -42,6 +42,9 @@ SETTINGS = {
     "provider_timeout": Example("7.5", "7.5", 7.5),
     "database_pool": Example("3", "3", 3),
     "providers_dir": Example("/etc/gk", '"/etc/gk"', Path("/etc/gk")),
+    "journal_dir": Example("/var/journal", '"/var/journal"', Path("/var/journal")),
+    "history_days": Example("7", "7", 7),
+    "metrics_token": Example("scrape-me-in-peace", '"scrape-me-in-peace"', SecretStr("scrape-me-in-peace")),
     "log_level": Example("debug", '"debug"', "debug"),
 }
 CLIENT = {
@@ -185,9 +188,14 @@ def test_where_the_settings_file_is_looked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", ["environment", "file"])
 def test_secrets_from_files(tmp_path: Path, place: str) -> None:
     """`_FILE` and `_file` name a file with the secret, whose last newline is none of it."""
-    for name, text in (("database", "postgresql://u:pw@h/db\n"), ("client", " with spaces \n")):
+    for name, text in (
+        ("database", "postgresql://u:pw@h/db\n"),
+        ("client", " with spaces \n"),
+        ("metrics", "0123456789abcdef\n"),
+    ):
         (tmp_path / name).write_text(text)
     environ = {
+        "GRANTKEEPER_METRICS_TOKEN_FILE": str(tmp_path / "metrics"),
         "GRANTKEEPER_DATABASE_URL_FILE": str(tmp_path / "database"),
         "GRANTKEEPER_ROOT_KEYSET_FILE": str(tmp_path / "keyset"),
         "GRANTKEEPER_CLIENTS__XERO__CLIENT_SECRET_FILE": str(tmp_path / "client"),
@@ -195,11 +203,12 @@ def test_secrets_from_files(tmp_path: Path, place: str) -> None:
     file = toml(
         tmp_path,
         f"database_url_file = '{tmp_path}/database'\nroot_keyset_file = '{tmp_path}/keyset'\n"
-        f"[clients.xero]\nclient_secret_file = '{tmp_path}/client'\n",
+        f"metrics_token_file = '{tmp_path}/metrics'\n[clients.xero]\nclient_secret_file = '{tmp_path}/client'\n",
     )
     settings = load_settings(environ) if place == "environment" else load_settings({}, file)
     assert settings.database == "postgresql://u:pw@h/db"
     assert settings.keyset_path == tmp_path / "keyset"
+    assert settings.metrics_token == SecretStr("0123456789abcdef")
     assert settings.clients["xero"].client_secret == SecretStr("with spaces")
 
 
@@ -240,10 +249,10 @@ def test_paths_begin_at_home(tmp_path: Path) -> None:
     """~ is the home directory wherever a path is given; that of a stranger is a problem."""
     (tmp_path / "home").mkdir()
     (tmp_path / "home/url").write_text("sqlite:////db")
-    names = ("DATA_DIR", "ROOT_KEYSET_FILE", "PROVIDERS_DIR")
+    names = ("DATA_DIR", "ROOT_KEYSET_FILE", "PROVIDERS_DIR", "JOURNAL_DIR")
     environ = {f"GRANTKEEPER_{name}": f"~/{name}" for name in names}
     settings = load_settings(environ | {"GRANTKEEPER_DATABASE_URL_FILE": "~/url"})
-    paths = (settings.data_dir, settings.root_keyset_file, settings.providers_dir)
+    paths = (settings.data_dir, settings.root_keyset_file, settings.providers_dir, settings.journal_dir)
     assert paths == tuple(tmp_path / "home" / name for name in names)
     assert settings.database == "sqlite:////db"
     assert problems(providers_dir="~nobody-here/x") == [
@@ -338,6 +347,7 @@ SECRET_PLACES = {
     "GRANTKEEPER_CLIENTS__XERO__USERINFO_URL": "http://p.example/?key=s3cret",
     "GRANTKEEPER_PUBLIC_URL": "https://user:s3cret@gk.example.com",
     "GRANTKEEPER_REDIRECT_ORIGINS": "https://s3cret@a.example",
+    "GRANTKEEPER_METRICS_TOKEN": "s3cret",
     "GRANTKEEPER_PORT": "s3cret",
     "GRANTKEEPER_WORKER": "s3cret",
     "GRANTKEEPER_TIMEZONE": "s3cret",
@@ -349,18 +359,19 @@ def test_no_message_tells_a_secret(tmp_path: Path) -> None:
     file = toml(tmp_path, "[clients.hubspot]\nclient_secret = ['s3cret']\nclient_id = {a = 's3cret'}\n")
     with pytest.raises(ConfigError) as caught:
         load_settings(SECRET_PLACES, file)
-    assert len(caught.value.problems) >= 9
+    assert len(caught.value.problems) >= 10
     assert "s3cret" not in "".join(traceback.format_exception(caught.value)) + repr(caught.value)
     broken = toml(tmp_path, "[clients.xero]\nclient_secret = s3cret\n")
     assert "s3cret" not in "".join(problems(file=broken))
 
 
 def test_reprs_show_no_secret() -> None:
-    """Settings may be printed: URL, keyset and client secret are masked, alone and inside one another."""
+    """Settings may be printed: every secret is masked, alone and inside one another."""
     settings = load_settings(
         {
             "GRANTKEEPER_DATABASE_URL": "postgresql://u:s3cret@h/db",
             "GRANTKEEPER_ROOT_KEYSET": "s3cret",
+            "GRANTKEEPER_METRICS_TOKEN": "s3cret-0123456789",
             "GRANTKEEPER_CLIENTS__XERO__CLIENT_SECRET": "s3cret",
         }
     )

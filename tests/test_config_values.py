@@ -133,3 +133,26 @@ def test_bounds(name: str, bad: list[str]) -> None:
     for value in bad:
         (problem,) = problems({f"GRANTKEEPER_{name.upper()}": value})
         assert problem.startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize("token", ["", "0123456789abcdef", "!~" * 8, "x" * 500])
+def test_a_good_metrics_token(token: str) -> None:
+    """Long enough to be guessed by nobody; empty as none at all, as `GRANTKEEPER_METRICS_TOKEN=` in a compose file."""
+    assert load_settings({"GRANTKEEPER_METRICS_TOKEN": token}).metrics_token == SecretStr(token)
+
+
+@pytest.mark.parametrize(
+    "token", ["short", "x" * 15, "with spaces in it, long", "naïve-0123456789", "tab\t0123456789abc"]
+)
+def test_a_bad_metrics_token(token: str) -> None:
+    """One that is short, or that no header carries, is refused with how to make a good one, and not repeated."""
+    [problem] = problems({"GRANTKEEPER_METRICS_TOKEN": token})
+    assert problem.startswith("metrics_token: must have 16 characters or more")
+    assert "openssl rand -hex 32" in problem
+    assert token not in problem
+
+
+def test_where_journals_are(tmp_path: Path) -> None:
+    """In the data directory, unless a directory is named."""
+    assert load_settings({}, None, {"data_dir": tmp_path}).journal_path == tmp_path / "journal"
+    assert load_settings({"GRANTKEEPER_JOURNAL_DIR": "/var/j"}).journal_path == Path("/var/j")

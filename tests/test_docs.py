@@ -1,9 +1,10 @@
-"""The pages of docs/ that are written from the code are current and complete."""
+"""The pages of docs/ are current and complete: those that are written from the code, and what others say of it."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import click
 import pytest
@@ -14,6 +15,11 @@ from grantkeeper.cli.exits import ExitCode
 from grantkeeper.cli.reference import cli_reference, commands, settings_reference
 from grantkeeper.cli.settings_file import settings_template
 from grantkeeper.config import ClientSettings, Settings, load_settings
+from grantkeeper.testing import FakeClock
+from grantkeeper.web.metrics import Metrics
+
+if TYPE_CHECKING:
+    from grantkeeper.storage.refreshes import RefreshStore
 
 DOCS = Path(__file__).parents[1] / "docs"
 COMMANDS = dict(commands())
@@ -21,6 +27,8 @@ SETTINGS = {
     **{("", name): field for name, field in Settings.model_fields.items()},
     **{("CLIENTS__NAME__", name): field for name, field in ClientSettings.model_fields.items()},
 }
+OTHER_WORDS = {"invalid_client", "unauthorized_client", "invalid_scope", "handed_over"}
+"""What docs/operations.md writes as it writes a setting."""
 REWRITE = "run: python -m grantkeeper.cli.reference docs"
 
 
@@ -100,3 +108,39 @@ class TestSettings:
         file.write_text("\n".join(line for line in lines if assignment.match(line)), "utf-8")
         settings = load_settings({}, file)
         assert settings.model_fields_set >= set(Settings.model_fields) - {"root_keyset"}
+
+
+class TestOperations:
+    """docs/operations.md."""
+
+    text = (DOCS / "operations.md").read_text("utf-8")
+
+    def test_commands(self) -> None:
+        """Every command that it shows exists, with the options that it gives it."""
+        blocks = re.findall(r"^```\n(.*?)^```", self.text, re.MULTILINE | re.DOTALL)
+        shown = [line for line in "".join(blocks).splitlines() if line.startswith("grantkeeper ")]
+        assert len(shown) >= 9
+        for line in shown:
+            path = max((path for path in COMMANDS if line.startswith(path)), key=len)
+            known = {name for option in options(COMMANDS[path]) for name in option.opts}
+            assert {word for word in line.split() if word.startswith("--")} <= known, line
+
+    def test_metrics(self) -> None:
+        """Every metric stands there with its labels, its type and a meaning, and every outcome with its own."""
+        metrics = Metrics(cast("RefreshStore", None), lambda: 0, ["demo"], FakeClock(), "a-token-for-nobody")
+        registered = list(metrics.registry.collect())
+        assert len(registered) == 6
+        for metric in registered:
+            name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+            row = re.search(rf"^\| `{name}({{[a-z_,]+}})?` \| {metric.type} \| (.+) \|$", self.text, re.MULTILINE)
+            assert row, f"{name} is not documented"
+        samples = [sample for metric in registered for sample in metric.samples]
+        outcomes = {sample.labels["outcome"] for sample in samples if "outcome" in sample.labels}
+        assert len(outcomes) == 10
+        for outcome in outcomes:
+            assert re.search(rf"^\| `{outcome}` \| .+ \|$", self.text, re.MULTILINE), outcome
+
+    def test_settings(self) -> None:
+        """It names settings that there are."""
+        for name in re.findall(r"`([a-z]+_[a-z]+)`", self.text):
+            assert name in {*Settings.model_fields, *OTHER_WORDS}, name

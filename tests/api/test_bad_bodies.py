@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from grantkeeper.model import Connection
 from grantkeeper.web.http import LARGEST_BODY
 from tests.api.builders import INDEX, TOKENS, UNKNOWN_UUID, add_connection, bearer, raw_call
 from tests.support.world import World
@@ -67,6 +68,12 @@ GOOD_LABELS = {
 }
 
 
+def readers_of_bodies(connection: Connection) -> list[tuple[str, str]]:
+    """Every call that reads a body."""
+    one = f"{INDEX}/{connection.uuid}"
+    return [("PUT", one), ("POST", f"{one}/token"), ("POST", TOKENS)]
+
+
 async def answers(world: World, bodies: dict[str, bytes], method: str, path: str) -> dict[str, httpx2.Response]:
     """What each body is answered."""
     return {name: await world.client.request(method, path, content=body, headers=JSON) for name, body in bodies.items()}
@@ -75,7 +82,7 @@ async def answers(world: World, bodies: dict[str, bytes], method: str, path: str
 async def test_malformed_bodies(either_world: World) -> None:
     """What is not JSON is 400 and says so, in every call that reads a body, and nothing was changed."""
     connection = await add_connection(either_world, "Before")
-    for method, path in (("PUT", f"{INDEX}/{connection.uuid}"), ("POST", TOKENS)):
+    for method, path in readers_of_bodies(connection):
         found = await answers(either_world, MALFORMED, method, path)
         assert {name: answer.status_code for name, answer in found.items()} == dict.fromkeys(MALFORMED, 400)
         messages = {answer.json()["message"] for answer in found.values()}
@@ -86,7 +93,7 @@ async def test_malformed_bodies(either_world: World) -> None:
 async def test_bodies_that_are_no_object(world: World) -> None:
     """JSON of another kind is 422: it can be read, but means nothing here."""
     connection = await add_connection(world, "Before")
-    for method, path in (("PUT", f"{INDEX}/{connection.uuid}"), ("POST", TOKENS)):
+    for method, path in readers_of_bodies(connection):
         for name, answer in (await answers(world, NO_OBJECT, method, path)).items():
             assert answer.status_code == 422, name
             assert answer.json()["errors"] == {"body": ["The body must be a JSON object."]}
@@ -107,7 +114,7 @@ async def test_other_media_types(world: World) -> None:
         "; application/json",
     ):
         headers = {"content-type": media_type} if media_type else {}
-        for method, path in (("PUT", f"{INDEX}/{connection.uuid}"), ("POST", TOKENS)):
+        for method, path in readers_of_bodies(connection):
             answer = await world.client.request(method, path, content=b'{"label":"x"}', headers=headers)
             assert answer.status_code == 415, media_type
             assert answer.json() == {"message": "The body must be JSON, sent with Content-Type: application/json."}

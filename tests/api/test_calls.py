@@ -195,7 +195,7 @@ async def test_other_methods(world: World) -> None:
         ("OPTIONS", INDEX, "GET, HEAD"),
         ("BREW", INDEX, "GET, HEAD"),
         ("PATCH", f"{INDEX}/{UNKNOWN_UUID}", "DELETE, GET, HEAD, PUT"),
-        ("POST", f"{INDEX}/{UNKNOWN_UUID}/token", "GET, HEAD"),
+        ("PUT", f"{INDEX}/{UNKNOWN_UUID}/token", "GET, HEAD, POST"),
         ("DELETE", "/api/v1/oauth/providers", "GET, HEAD"),
         ("PUT", "/api/v1/logins", "GET, HEAD"),
         ("GET", TOKENS, "POST"),

@@ -204,7 +204,7 @@ async def test_other_filters(either_world: World) -> None:
 
 async def fail(world: World, connection_uuid: str) -> None:
     """The provider did not answer the last refresh of that connection."""
-    store, now = world.services.store, world.clock.now()
+    store, now = world.services.refreshes, world.clock.now()
     claim = await store.claim(connection_uuid, 1, "test", now, now + SECOND)
     assert claim is not None
     reason = ProviderUnavailable("the provider did not answer: timeout").message

@@ -22,6 +22,7 @@ CALLS = {
     ("put", f"{INDEX}/{{uuid}}"): {200, 415},
     ("delete", f"{INDEX}/{{uuid}}"): {204},
     ("get", f"{INDEX}/{{uuid}}/token"): {200, 409},
+    ("post", f"{INDEX}/{{uuid}}/token"): {200, 409, 415},
     ("get", "/api/v1/oauth/providers"): {200},
     ("get", "/api/v1/logins"): {200},
     ("post", TOKENS): {201, 415},
@@ -187,7 +188,14 @@ async def test_bodies_that_fit_are_taken(world: World, document: Document) -> No
     ):
         answer = await world.client.post(TOKENS, json=body)
         assert (answer.status_code == 201) == new.is_valid(body), body
+    connection = await world.connect()
+    refused = Draft202012Validator(schemas["RefusedToken"])
+    for digits in ("0" * 64, "aF" * 32, "0" * 63, "0" * 65, "g" * 64, " " + "0" * 64, 7, None):
+        body = {"refused_token_sha256": digits}
+        answer = await world.client.post(f"{INDEX}/{connection.uuid}/token", json=body)
+        assert (answer.status_code == 200) == refused.is_valid(body), body
     assert document["paths"][TOKENS]["post"]["requestBody"]["required"] is True
+    assert document["paths"][f"{INDEX}/{{uuid}}/token"]["post"]["requestBody"]["required"] is True
     assert document["paths"][f"{INDEX}/{{uuid}}"]["put"]["requestBody"]["required"] is False
 
 

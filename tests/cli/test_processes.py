@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import signal
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +23,7 @@ from grantkeeper.cli.demo import FIRST_PORT
 from tests.support.command_line import Installation, beside
 from tests.support.person import Page
 from tests.support.process import Process, eventually, free_port, grantkeeper
-from tests.support.world import EMAIL, World
+from tests.support.world import CLIENT_ID, EMAIL, World
 
 LIST = "/api/v1/oauth/connections"
 
@@ -305,13 +308,67 @@ class TestWorker:
         assert [event["event"] for event in events(worker)] == ["worker.started", "worker.stopped"]
 
     async def test_once(self, world: World, tmp_path: Path) -> None:
-        """One round refreshes what is due, and says how many were tried."""
+        """One round refreshes what is due, and says how many were tried and how they ended."""
         operator = beside(world, tmp_path)
         assert (await operator.meanwhile("worker", "--once")).stdout == "0 refreshes tried.\n"
-        world.provider.policy.access_token_lifetime = 3
-        connection = await world.connect()
-        world.provider.policy.access_token_lifetime = 3600
-        while (told := (await operator.meanwhile("worker", "--once")).stdout) == "0 refreshes tried.\n":
-            pass
-        assert told == "1 refresh tried.\n"
-        assert (await world.stored(connection)).generation == connection.generation + 1
+        good, over = [await world.connect() for _ in range(2)]
+        await fall_due(world)
+        assert (await operator.meanwhile("worker", "--once")).stdout == "2 refreshes tried: 2 refreshed.\n"
+        assert (await operator.meanwhile("worker", "--once")).stdout == "0 refreshes tried.\n"
+        world.provider.fail_next(1, status=400, error="invalid_grant")
+        await fall_due(world)
+        told = (await operator.meanwhile("worker", "--once")).stdout
+        assert told == "2 refreshes tried: 1 refreshed, 1 rejected.\n"
+        assert {(await world.stored(one)).generation for one in (good, over)} == {2, 3}
+
+    async def test_what_stays_due(self, world: World, tmp_path: Path) -> None:
+        """A provider that refuses our client is tried by few; the others stay due, and it says why."""
+        operator = beside(world, tmp_path)
+        for _ in range(3):
+            await world.connect()
+        world.provider.rotate_client_secret(CLIENT_ID, "another")
+        await fall_due(world)
+        first = (await operator.meanwhile("worker", "--once")).stdout
+        assert re.match(r"\d refresh(es)? tried: \d failing\.\n", first)
+        await fall_due(world)
+        # Until long after this test, however slow the machine is.
+        await world.services.database.execute("UPDATE provider_states SET blocked_until = blocked_until + 3600000000")
+        tried, left = (await operator.meanwhile("worker", "--once")).stdout.splitlines()
+        assert tried == "0 refreshes tried."
+        assert re.match(
+            r"3 stay due at demo\. demo is paused since \S+ \S+; you must act\. Reason: .*invalid_client", left
+        )
+
+    async def test_progress_at_a_terminal(self, world: World, tmp_path: Path) -> None:
+        """Standard error shows how far it is; standard output has the closing line and nothing else."""
+        beside(world, tmp_path)
+        for _ in range(3):
+            await world.connect()
+        await fall_due(world)
+        output, screen = await asyncio.to_thread(at_a_terminal, tmp_path)
+        assert output == "3 refreshes tried: 3 refreshed.\n"
+        assert "3/3" in screen
+        assert '"event"' not in screen, "the bar stands for the lines of good refreshes"
+
+
+async def fall_due(world: World) -> None:
+    """Have every connection due now, whatever its expiry."""
+    await world.services.database.execute("UPDATE connections SET next_refresh_at = 0")
+
+
+def at_a_terminal(directory: Path) -> tuple[str, str]:
+    """What `worker --once` prints, and what it shows on a terminal that is its standard error."""
+    environment = grantkeeper(directory=directory).environment | {"TERM": "xterm"}
+    command = [sys.executable, "-m", "grantkeeper", "--data-dir", str(directory), "worker", "--once"]
+    ours, theirs = os.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, text=True, env=environment)
+        os.close(theirs)
+        shown = bytearray()
+        # A terminal whose program has ended answers with an error instead of the end.
+        with suppress(OSError):
+            while part := terminal.read(4096):
+                shown += part
+        output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, shown.decode()
+    return output, shown.decode()

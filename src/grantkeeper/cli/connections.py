@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from grantkeeper.cli import connection_view as view
 from grantkeeper.cli.exits import CommandFailed, ExitCode
 from grantkeeper.cli.options import Options, json_option, pass_options
-from grantkeeper.cli.output import print_facts, print_json, print_table, timestamp, when
+from grantkeeper.cli.output import print_facts, print_json, print_table, when
 from grantkeeper.cli.people import find_account
-from grantkeeper.model import ALL_SCOPES, Connection, Evidence, MustAct, Status
+from grantkeeper.model import ALL_SCOPES, Connection, Evidence, MustAct, Refresh, Status
 
 if TYPE_CHECKING:
     from grantkeeper.access import Caller
     from grantkeeper.app import Services
+    from grantkeeper.storage.refreshes import Footing
 
 _PAGE = 500
 
@@ -40,35 +42,65 @@ def list_(options: Options, account_uuid: str | None, as_json: bool) -> None:
 
     found = options.run(work)
     if as_json:
-        print_json([_record(connection) for _, connection in found])
+        print_json([view.record(connection) for _, connection in found])
         return
     print_table(
         ("Label", "Provider", "Account", "Status", "Token expires", "UUID"),
-        [(c.label, c.provider, account, _status(c), when(c.access_token_expires_at), c.uuid) for account, c in found],
+        [
+            (c.label, c.provider, account, view.status(c), when(c.access_token_expires_at), c.uuid)
+            for account, c in found
+        ],
         "No connections yet; people make them on the pages.",
     )
 
 
 @connections.command("show")
 @click.argument("uuid")
+@click.option(
+    "--history",
+    type=click.IntRange(0, 10_000),
+    default=20,
+    show_default=True,
+    help="How many of its refreshes to show, the last ones.",
+)
 @json_option
 @pass_options
-def show(options: Options, uuid: str, as_json: bool) -> None:
-    """Show a connection and what happened to it."""
+def show(options: Options, uuid: str, history: int, as_json: bool) -> None:
+    """Show a connection, what happened to it, and how its refreshes went, the last one first.
 
-    async def work(services: Services) -> tuple[Connection, Sequence[Evidence]]:
+    Refreshes are remembered for as long as the setting `history_days` says; a running process writes them down
+    within a second or two.
+    """
+
+    async def work(services: Services) -> tuple[Connection, Footing | None, Sequence[Evidence], list[Refresh]]:
         connection = await _find(services, uuid)
-        return connection, await services.store.evidence(connection.account_uuid, connection.uuid)
+        footing = await services.refreshes.footing(connection.uuid)
+        evidence = await services.store.evidence(connection.account_uuid, connection.uuid)
+        return connection, footing, evidence, await services.refreshes.history(connection.uuid, history)
 
-    connection, evidence = options.run(work)
+    connection, footing, evidence, refreshes = options.run(work)
     if as_json:
-        print_json({**_record(connection), "evidence": [_evidence_record(line) for line in evidence]})
+        print_json(
+            {
+                **view.record(connection),
+                **(view.footing_record(footing) if footing else {}),
+                "evidence": [view.evidence_record(line) for line in evidence],
+                "refreshes": [view.refresh_record(line) for line in refreshes],
+            }
+        )
         return
-    print_facts(_facts(connection))
+    print_facts(view.facts(connection) | (view.footing_facts(footing) if footing else {}))
     click.echo()
+    if history:
+        print_table(
+            ("Refreshed", "Outcome", "Took", "Token set", "Who must act", "By", "Reason"),
+            [view.refresh_row(line) for line in refreshes],
+            "No refresh of it is remembered.",
+        )
+        click.echo()
     print_table(
         ("When", "What", "By", "Request", "Detail"),
-        [(when(e.at), e.action, e.actor, e.request_id, _detail(e)) for e in evidence],
+        [(when(e.at), e.action, e.actor, e.request_id, view.detail(e)) for e in evidence],
         "Nothing is recorded of it.",
     )
 
@@ -87,7 +119,7 @@ def refresh(options: Options, uuid: str, as_json: bool) -> None:
     before, after = options.run(work)
     refreshed = after.generation > before.generation
     if as_json:
-        print_json({"refreshed": refreshed, **_record(after)})
+        print_json({"refreshed": refreshed, **view.record(after)})
     elif refreshed:
         click.echo(f"Refreshed {after.label}; its token expires {when(after.access_token_expires_at) or 'never'}.")
     if not refreshed:
@@ -157,71 +189,3 @@ def _not_refreshed(connection: Connection) -> CommandFailed:
     else:
         return CommandFailed(f"{connection.label} was not refreshed: it has no refresh token.")
     return CommandFailed(f"{connection.label} was not refreshed; {what}. Reason: {connection.failure}")
-
-
-def _status(connection: Connection) -> str:
-    who = {MustAct.USER: "its user must act", MustAct.OPERATOR: "you must act", MustAct.NOBODY: ""}
-    hint = who[connection.must_act]
-    return f"{connection.status.value} ({hint})" if hint else connection.status.value
-
-
-def _facts(connection: Connection) -> dict[str, object]:
-    return {
-        "Label": connection.label,
-        "UUID": connection.uuid,
-        "Account": connection.account_uuid,
-        "Provider": connection.provider,
-        "Client id": connection.client_id,
-        "Connected as": connection.identity or connection.subject,
-        "Scopes": connection.scopes,
-        "Status": _status(connection),
-        "Last failure": connection.failure,
-        "Failures in a row": connection.failures or None,
-        "Created": when(connection.created_at),
-        "Updated": when(connection.updated_at),
-        "Token expires": when(connection.access_token_expires_at) or "never",
-        "Refreshable": connection.refreshable,
-        "Refresh token expires": when(connection.refresh_token_expires_at) or "never, or not known",
-        "Last refreshed": when(connection.refreshed_at),
-        "Next refresh": when(connection.next_refresh_at),
-        "Token sets so far": connection.generation,
-    }
-
-
-def _record(connection: Connection) -> dict[str, object]:
-    return {
-        "uuid": connection.uuid,
-        "account_uuid": connection.account_uuid,
-        "label": connection.label,
-        "provider": connection.provider,
-        "client_id": connection.client_id,
-        "status": connection.status.value,
-        "must_act": connection.must_act.value,
-        "failure": connection.failure,
-        "failures": connection.failures,
-        "scopes": list(connection.scopes),
-        "subject": connection.subject,
-        "identity": connection.identity,
-        "created_at": timestamp(connection.created_at),
-        "updated_at": timestamp(connection.updated_at),
-        "access_token_expires_at": timestamp(connection.access_token_expires_at),
-        "refresh_token_expires_at": timestamp(connection.refresh_token_expires_at),
-        "refreshable": connection.refreshable,
-        "refreshed_at": timestamp(connection.refreshed_at),
-        "next_refresh_at": timestamp(connection.next_refresh_at),
-        "generation": connection.generation,
-    }
-
-
-def _evidence_record(evidence: Evidence) -> dict[str, object]:
-    return {
-        "at": timestamp(evidence.at),
-        "action": evidence.action,
-        "actor": evidence.actor,
-        "request_id": evidence.request_id,
-        "detail": evidence.detail,
-    }
-
-
-def _detail(evidence: Evidence) -> str:
-    return ", ".join(f"{name}: {value}" for name, value in evidence.detail.items())

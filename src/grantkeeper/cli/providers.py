@@ -1,46 +1,71 @@
-"""`grantkeeper providers`: what the catalogue knows, and what can be connected here. Needs no database."""
+"""`grantkeeper providers`: what the catalogue knows, what can be connected here, and what is refreshed.
+
+Needs no database; where there is one, it tells which providers are blocked or paused.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from grantkeeper.cli import provider_states
 from grantkeeper.cli.exits import CommandFailed, ExitCode
 from grantkeeper.cli.options import Options, json_option, pass_options
-from grantkeeper.cli.output import print_facts, print_json, print_table
+from grantkeeper.cli.output import print_facts, print_json, print_table, shown
 
 if TYPE_CHECKING:
+    from grantkeeper.app import Services
     from grantkeeper.catalogue.schema import Provider
     from grantkeeper.clients import Clients
+    from grantkeeper.storage.refreshes import ProviderState
 
 
-@click.group()
+@click.group(short_help="Look at providers; resume a paused one.")
 def providers() -> None:
-    """What the catalogue knows, and what can be connected here."""
+    """What the catalogue knows, what can be connected here, and what is blocked or paused."""
 
 
 @providers.command("list")
 @json_option
 @pass_options
 def list_(options: Options, as_json: bool) -> None:
-    """List every provider: offered, or why not."""
+    """List every provider: offered, or why not; refreshed as usual, blocked or paused.
+
+    Blocked: it does not answer, so one connection tries it from time to time for all. Paused: it refuses our client,
+    so it waits for you. Neither condemns a connection; all go on by themselves once a try succeeds.
+    """
     clients = known_clients(options)
+    states, known = _states(options)
     unknown = [name for name in clients.configured() if name not in clients.catalogue]
-    rows = [(name, clients.label(name), clients.problems(name)) for name in (*clients.catalogue, *unknown)]
+    names = (*clients.catalogue, *unknown)
+    rows = [(name, clients.label(name), clients.problems(name), states.get(name)) for name in names]
     if as_json:
         print_json(
             [
-                {"name": name, "label": label, "offered": not problems, "problems": problems}
-                for name, label, problems in rows
+                {
+                    "name": name,
+                    "label": label,
+                    "offered": not problems,
+                    "problems": problems,
+                    **_state_record(state, known),
+                }
+                for name, label, problems, state in rows
             ]
         )
         return
     print_table(
-        ("Name", "Label", "Offered", "What is missing"),
-        [(name, label, not problems, "; ".join(problems)) for name, label, problems in rows],
+        ("Name", "Label", "Offered", "Refreshed", "What is missing"),
+        [
+            (name, label, not problems, provider_states.standing(state) if known else "not known", "; ".join(problems))
+            for name, label, problems, state in rows
+        ],
         "The catalogue is empty.",
     )
+    for state in states.values():
+        click.echo(f"\n{shown(provider_states.sentence(state, _now()))}")
+        click.echo(f"`grantkeeper providers resume {shown(state.provider)}` has it tried at once.")
 
 
 @providers.command("show")
@@ -48,13 +73,12 @@ def list_(options: Options, as_json: bool) -> None:
 @json_option
 @pass_options
 def show(options: Options, name: str, as_json: bool) -> None:
-    """Show all that is known of a provider: endpoints, scopes, what it was verified against."""
+    """Show all that is known of a provider: endpoints, scopes, what it was verified against, how it is refreshed."""
     clients = known_clients(options)
     provider = clients.catalogue.get(name)
     if provider is None:
-        raise CommandFailed(
-            f"The catalogue has no provider {name}; see `grantkeeper providers list`.", ExitCode.NOT_FOUND
-        )
+        raise _unknown(name)
+    states, known = _states(options)
     problems = clients.problems(name)
     redirect_uri = f"{options.settings().public_url}/oauth/{name}/callback"
     endpoints = _endpoints(clients, provider)
@@ -65,13 +89,44 @@ def show(options: Options, name: str, as_json: bool) -> None:
             "problems": problems,
             "redirect_uri": redirect_uri,
             "endpoints": endpoints,
+            **_state_record(states.get(name), known),
         }
         print_json(ours | facts)
         return
-    print_facts(_facts(provider, endpoints, redirect_uri))
+    standing = provider_states.facts(states.get(name), _now()) if known else {"Refreshed": "not known"}
+    print_facts(_facts(provider, endpoints, redirect_uri) | standing)
     click.echo()
     for line in problems or ["Offered here."]:
         click.echo(line)
+
+
+@providers.command("resume")
+@click.argument("name")
+@pass_options
+def resume(options: Options, name: str) -> None:
+    """Have a blocked or paused provider tried again by its next refresh, instead of later.
+
+    For when you have mended what it was paused for, such as a wrong client secret, and restarted what runs. That one
+    refresh tells: if it succeeds, all connections go on.
+    """
+    clients = known_clients(options)
+
+    async def work(services: Services) -> tuple[bool, ProviderState | None]:
+        states = {state.provider: state for state in await services.refreshes.provider_states()}
+        if name not in {*states, *clients.catalogue, *clients.configured()}:
+            raise _unknown(name)
+        return await services.refreshes.probe_now(name, services.clock.now()), states.get(name)
+
+    changed, state = options.run(work)
+    if changed:
+        click.echo(
+            f"The next refresh at {name} tries it: within seconds where `serve` or `worker` runs and a connection is "
+            "due, or when a token is read. If it succeeds, all connections go on."
+        )
+    elif state is not None and state.blocked_at is not None:
+        click.echo(f"{name} is {provider_states.standing(state)}, and its next refresh tries it anyway.")
+    else:
+        click.echo(f"{name} is neither blocked nor paused; there is nothing to resume.")
 
 
 def known_clients(options: Options) -> Clients:
@@ -81,6 +136,32 @@ def known_clients(options: Options) -> Clients:
 
     settings = options.settings()
     return Clients(load_catalogue(settings.providers_dir), settings.clients, settings.public_url)
+
+
+def _states(options: Options) -> tuple[dict[str, ProviderState], bool]:
+    """The providers that are left alone, and whether that is known: the database may be away."""
+    from grantkeeper.errors import GrantkeeperError
+
+    try:
+        return asyncio.run(provider_states.blocked_providers(options.settings())), True
+    except GrantkeeperError as error:
+        click.echo(f"Whether a provider is blocked or paused is not known: {error.message}", err=True)
+        return {}, False
+
+
+def _state_record(state: ProviderState | None, known: bool) -> dict[str, object]:
+    word = provider_states.standing(state) if known else "not known"
+    return {"refreshed": word, "blocked": provider_states.record(state)}
+
+
+def _now() -> int:
+    from grantkeeper.clock import SystemClock
+
+    return SystemClock().now()
+
+
+def _unknown(name: str) -> CommandFailed:
+    return CommandFailed(f"The catalogue has no provider {name}; see `grantkeeper providers list`.", ExitCode.NOT_FOUND)
 
 
 def _endpoints(clients: Clients, provider: Provider) -> dict[str, str | None]:

@@ -44,9 +44,9 @@ file, the default. The file is `grantkeeper.toml` in the data directory, or the 
 with `GRANTKEEPER_` before it, and `__` steps into a table: `GRANTKEEPER_CLIENTS__XERO__CLIENT_ID`. Lists are
 TOML arrays, or words with commas between them.
 
-The secrets `database_url`, `root_keyset` and `client_secret` may be given as a file instead, such as one that
-a secret store mounts: the same name with `_file` at its end in the settings file, with `_FILE` in the
-environment (`GRANTKEEPER_DATABASE_URL_FILE`).
+The secrets `database_url`, `root_keyset`, `metrics_token` and `client_secret` may be given as a file instead,
+such as one that a secret store mounts: the same name with `_file` at its end in the settings file, with `_FILE`
+in the environment (`GRANTKEEPER_DATABASE_URL_FILE`).
 
 Every problem is reported in one go: unknown names, with the nearest known one, and values that cannot be.
 `grantkeeper doctor` looks at the rest.

@@ -31,6 +31,7 @@ _EXAMPLES = {
     "database_url": "postgresql://grantkeeper@db.example.com/grantkeeper",
     "root_keyset_file": "/etc/grantkeeper/root-keyset.json",
     "providers_dir": "/etc/grantkeeper/providers",
+    "journal_dir": "/var/lib/grantkeeper/journal",
 }
 
 

@@ -384,6 +384,6 @@ def _lost(claim: Claim) -> str:
     """Why a grant is lost that the user did not end: an answer that we did not keep."""
     who = f" of the process {claim.unsettled_owner}" if claim.unsettled_owner else ""
     return (
-        f"Grantkeeper's loss, not the user's doing: an earlier refresh{who} ended without its answer being stored, "
-        "and the provider honours neither the stored refresh token nor the previous one."
+        f"Most likely Grantkeeper's loss, not the user's doing: an earlier refresh{who} ended without its answer being "
+        "stored, and the provider honours neither the stored refresh token nor the previous one."
     )

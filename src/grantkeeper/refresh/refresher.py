@@ -185,6 +185,8 @@ class Refresher:
                 tokens = await self._connections.open_tokens(connection, found.sealed_tokens)
                 if not hmac.compare_digest(hashlib.sha256(tokens.access_token.encode()).digest(), refused):
                     refused = None
+                elif not connection.refreshable:
+                    raise self._dead(connection, "The API refuses this token, and the provider gave none to refresh it")
                 elif (age := now - (connection.refreshed_at or 0)) < YOUNG * SECOND:
                     raise _too_young(age)
             good = refused is None and not _from_the_future(connection, now)
@@ -194,7 +196,7 @@ class Refresher:
             if tried or wait > 0:
                 if good and fresh_enough(connection.access_token_expires_at, now, 1):
                     break
-                raise self._unavailable(connection, wait, blocked)
+                raise self._unavailable(connection, wait, blocked, "has expired" if refused is None else "is refused")
             remaining = give_up - self._clock.monotonic()
             outcome = await self._shared(connection, remaining)
             blocked = outcome if isinstance(outcome, Blocked) else None
@@ -264,18 +266,19 @@ class Refresher:
 
     def _refuse_dead(self, connection: Connection) -> None:
         if connection.status in (Status.NEEDS_REAUTHORIZATION, Status.REVOKED):
-            raise NeedsReauthorization(
-                "The provider no longer honours this connection; its user must authorize it again.",
-                self._clients.refresh_authorization_url(connection),
-            )
+            raise self._dead(connection, "The provider no longer honours this connection")
 
-    def _unavailable(self, connection: Connection, wait: int, blocked: Blocked | None) -> Unavailable:
+    def _dead(self, connection: Connection, why: str) -> NeedsReauthorization:
+        url = self._clients.refresh_authorization_url(connection)
+        return NeedsReauthorization(f"{why}; its user must authorize it again.", url)
+
+    def _unavailable(self, connection: Connection, wait: int, blocked: Blocked | None, why: str) -> Unavailable:
         if blocked is not None:
             return _blocked(blocked, self._clock.now())
         if connection.must_act is MustAct.OPERATOR:
-            message = "The token has expired and the provider refuses our client; the operator must act."
+            message = f"The token {why} and the provider refuses our client; the operator must act."
         else:
-            message = "The token has expired and the provider does not give a new one now; try again."
+            message = f"The token {why} and the provider does not give a new one now; try again."
         return Unavailable(message, min(60, -(-wait // SECOND)))
 
 

@@ -66,8 +66,9 @@ class Timekeeper:
                 await note_clock(self._database, self._clock.now())
                 if isinstance(self._clock, SystemClock):
                     self._steer(self._clock.wall() - self._clock.now(), 0, "this machine's wall clock")
-            elif (skew := await skew_of(self._database, self._clock.now)) is not None:
-                if not self._slept(skew.ahead):
+            else:
+                skew = await skew_of(self._database, self._clock.now)
+                if skew is not None and not self._slept(skew.ahead):
                     self._steer(skew.ahead, skew.uncertain, "the database's clock")
         except StorageError as error:
             _not_compared(error)

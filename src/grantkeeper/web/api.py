@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,7 +16,7 @@ from grantkeeper.clients import Clients
 from grantkeeper.clock import Clock, Instant
 from grantkeeper.connections import Connections
 from grantkeeper.errors import InvalidValue
-from grantkeeper.model import Scope, Status, Summary
+from grantkeeper.model import Connection, Scope, Status, Summary, TokenSet
 from grantkeeper.sign_in import SignIn
 from grantkeeper.storage.people import PeopleStore
 from grantkeeper.web import representations as wire
@@ -43,6 +44,7 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 _JSON: Header = (b"content-type", b"application/json")
 _NO_STORE: Header = (b"cache-control", b"no-store")
 _encode = msgspec.json.Encoder().encode
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 Call = Callable[[Request, Caller], Awaitable[Reply]]
 
@@ -79,6 +81,7 @@ class Api:
             self._route("PUT", one, self.update_connection, write, _PUT),
             self._route("DELETE", one, self.delete_connection, write, _DELETE),
             self._route("GET", one + "/token", self.get_token, Scope.TOKENS_READ, _TOKEN),
+            self._route("POST", one + "/token", self.replace_token, Scope.TOKENS_READ, _REFUSED),
             self._route("GET", "/api/v1/oauth/providers", self.list_providers, read, _PROVIDERS),
             self._route("GET", "/api/v1/logins", self.list_logins, read, _LOGINS),
             self._route("POST", "/api/v1/personal-access-tokens", self.create_token, Scope.ADMIN, _CREATE_TOKEN),
@@ -123,15 +126,12 @@ class Api:
         """A usable access token."""
         min_ttl = parse_whole_number(request.query, "min_ttl", DEFAULT_MIN_TTL, 0, LONGEST_MIN_TTL)
         # Who asks for no time at all means one that is still good, and none that expires this very moment is.
-        connection, tokens = await self._connections.token(caller, request.parameters["uuid"], max(1, min_ttl))
-        return _json(
-            wire.TokenBody(
-                tokens.access_token,
-                tokens.token_type,
-                wire.utc_time(tokens.access_token_expires_at),
-                list(connection.scopes),
-            )
-        )
+        return _token(*await self._connections.token(caller, request.parameters["uuid"], max(1, min_ttl)))
+
+    async def replace_token(self, request: Request, caller: Caller) -> Reply:
+        """A usable access token in place of one that an API refused."""
+        refused = _refused(await request.json_object())
+        return _token(*await self._connections.token_instead_of(caller, request.parameters["uuid"], refused))
 
     async def list_providers(self, request: Request, caller: Caller) -> Reply:
         """The providers that can be connected here."""
@@ -262,6 +262,27 @@ def _scopes(value: object, caller: Caller, errors: dict[str, list[str]]) -> froz
     return frozenset()
 
 
+def _refused(body: dict[str, Any]) -> bytes:
+    """The hash of the token that was refused. What stands in its place may be a token: no message repeats it."""
+    name = "refused_token_sha256"
+    if name not in body:
+        raise InvalidValue({name: [f"The {name} is required."]})
+    if not isinstance(body[name], str) or not _SHA256.fullmatch(body[name]):
+        raise InvalidValue({name: [f"{name} must be the SHA-256 of the refused token in 64 hexadecimal digits."]})
+    return bytes.fromhex(body[name])
+
+
+def _token(connection: Connection, tokens: TokenSet) -> Reply:
+    return _json(
+        wire.TokenBody(
+            tokens.access_token,
+            tokens.token_type,
+            wire.utc_time(tokens.access_token_expires_at),
+            list(connection.scopes),
+        )
+    )
+
+
 def _json(body: object, status: int = 200) -> Reply:
     return Reply(status, _encode(body), [_JSON, _NO_STORE])
 
@@ -335,6 +356,22 @@ _TOKEN = Documentation(
         )
     },
     answers={200: wire.TokenBody, 404: wire.ErrorBody, 409: wire.ReauthorizationBody, 422: wire.ErrorBody},
+)
+_REFUSED = Documentation(
+    summary="Report a refused access token",
+    description="For when an API answers 401 to a token that was read here: the answer is the token to use instead. "
+    "A token that is reported is refreshed once, whoever reports it and however often; where a newer one is stored "
+    "already, that is the answer, without a request to the provider. A token that is younger than 10 seconds is not "
+    "refreshed: its refusal has another reason, such as a missing scope, and the answer is 503 with `Retry-After`.",
+    body=wire.RefusedToken,
+    answers={
+        200: wire.TokenBody,
+        400: wire.ErrorBody,
+        404: wire.ErrorBody,
+        409: wire.ReauthorizationBody,
+        415: wire.ErrorBody,
+        422: wire.ErrorBody,
+    },
 )
 _PROVIDERS = Documentation(
     summary="List providers that can be connected",

@@ -30,7 +30,7 @@ from grantkeeper.web.http import Scope as AsgiScope
 
 Endpoint = Callable[[Request], Awaitable[Reply]]
 Kind = Literal["api", "page"]
-Access = Literal["public", "token", "session"]
+Access = Literal["public", "token", "session", "metrics"]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{1,64}")
 

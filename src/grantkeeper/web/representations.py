@@ -126,6 +126,19 @@ class TokenBody(msgspec.Struct, frozen=True):
     scopes: list[str]
 
 
+class RefusedToken(msgspec.Struct, frozen=True):
+    """Which token an API answered 401 to. Its hash tells us; the token itself need not be sent."""
+
+    refused_token_sha256: Annotated[
+        str,
+        Meta(
+            description="The SHA-256 of the access token that was refused, in 64 hexadecimal digits.",
+            examples=["2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"],
+            pattern="^[0-9a-fA-F]{64}$",
+        ),
+    ]
+
+
 class ProviderList(msgspec.Struct, frozen=True):
     """The providers that can be connected here; `links` and `meta` as in a list of connections."""
 
