@@ -6,7 +6,9 @@ import msgspec
 import pytest
 
 from grantkeeper.clock import HOUR
-from grantkeeper.model import MustAct, Status
+from grantkeeper.errors import StorageError
+from grantkeeper.model import MustAct, Refresh, Status
+from grantkeeper.storage.refreshes import Footing
 from tests.storage.stores import (
     AMPLE,
     LATER,
@@ -276,6 +278,78 @@ async def test_a_failure_settles_nothing_but_the_waiting(stores: Stores, unsettl
     assert await stores.refreshes.save_failure(claim, *failure, unsettled=unsettled) is not None
     again = await stores.claimed(connection, now=LATER + 4)
     assert (again.unsettled_at, again.unsettled_owner) == (LATER, None)
+
+
+async def test_who_waits_for_whom(stores: Stores) -> None:
+    """Whoever takes over waits for the owner before until it asks itself; then it is the one to be waited for."""
+    connection = await stores.connect()
+    await stores.claimed(connection, "first")
+    second = await stores.claimed(connection, "second", LATER)
+    assert await stores.refreshes.waited_for(connection.uuid) == "first"
+    assert await stores.refreshes.waits_for("first") == [connection.uuid]
+    third = await stores.claimed(connection, "third", LATER + HOUR)
+    assert third.unsettled_owner == "first"
+    assert not await stores.refreshes.begin_asking(second.lease)
+    assert await stores.refreshes.waited_for(connection.uuid) == "first"
+    assert await stores.refreshes.begin_asking(third.lease)
+    assert (await stores.refreshes.waited_for(connection.uuid), await stores.refreshes.waits_for("first")) == (None, [])
+    fourth = await stores.claimed(connection, "fourth", LATER + 2 * HOUR)
+    assert (fourth.unsettled_owner, fourth.unsettled_at) == ("third", third.lease.expires_at)
+
+
+async def test_an_owner_that_stands_down_is_not_waited_for(stores: Stores) -> None:
+    """It ends the waiting for itself, for nobody else; that the outcome is unknown stays."""
+    connection = await stores.connect()
+    await stores.claimed(connection, "first")
+    await stores.claimed(connection, "second", LATER)
+    await stores.refreshes.stand_down(connection.uuid, "another")
+    assert await stores.refreshes.waited_for(connection.uuid) == "first"
+    await stores.refreshes.stand_down(connection.uuid, "first")
+    footing = await stores.refreshes.footing(connection.uuid)
+    assert footing is not None
+    assert (footing.unsettled_at, footing.unsettled_owner) == (LATER, None)
+    assert await stores.refreshes.waits_for("first") == []
+    assert await stores.refreshes.waited_for("gone") is None
+
+
+async def test_the_footing_of_a_connection(stores: Stores) -> None:
+    """What the engine keeps beside what readers see; None where the connection is gone."""
+    connection = await stores.connect()
+    assert await stores.refreshes.footing(connection.uuid) == Footing(
+        unsettled_at=None, unsettled_owner=None, previous_issued_at=None, previous_spare=False, used_at=NOW
+    )
+    claim = await stores.claimed(connection)
+    assert await stores.save(claim, new_given(3)) == "refreshed"
+    assert await stores.save(claim, new_given(2)) == "reconciled"
+    await stores.refreshes.touch({connection.uuid: NOW + 9})
+    assert await stores.refreshes.footing(connection.uuid) == Footing(
+        unsettled_at=None, unsettled_owner=None, previous_issued_at=NOW + 2, previous_spare=True, used_at=NOW + 9
+    )
+    assert await stores.refreshes.footing("gone") is None
+
+
+async def test_a_failure_is_told_with_its_line_of_history_or_not_at_all(stores: Stores) -> None:
+    """Where the failure is not ours to write down, the line is not written; where the line is refused, neither is."""
+    connection = await stores.connect()
+    claim = await stores.claimed(connection)
+    line = Refresh(
+        at=NOW,
+        connection_uuid=connection.uuid,
+        account_uuid=connection.account_uuid,
+        provider="demo",
+        outcome="failing",
+        generation=1,
+        owner="us",
+    )
+    failure = (Status.FAILING, MustAct.NOBODY, "503", None, NOW)
+    broken = msgspec.structs.replace(line, duration=2**64)
+    with pytest.raises(StorageError):
+        await stores.refreshes.save_failure(claim, *failure, line=broken)
+    assert (await stores.stored(connection)).failures == 0
+    assert await stores.refreshes.save_failure(claim, *failure, line=line) is not None
+    assert await stores.refreshes.save_failure(claim, *failure, line=line) is None
+    assert (await stores.stored(connection)).failures == 1
+    assert await stores.refreshes.history(connection.uuid, 5) == [line]
 
 
 async def test_leases_of_a_dead_owner_end_at_once(stores: Stores) -> None:

@@ -155,6 +155,7 @@ VALUES: dict[str, Any] = {
 FREQUENT = [
     *("claim_due", "count_due", "claim", "renew_lease", "release_lease", "count_leases"),
     *("save_refresh", "save_failure", "reconcile_as_next", "reconcile_as_newest", "reconcile_as_previous"),
+    *("begin_asking", "stand_down", "get_unsettled_owner", "get_footing"),
     *("get_issued_at", "touch_connection", "list_refreshes", "find_connection", "get_connection"),
     *("get_connection_tokens", "set_label", "delete_connection", "list_connection_labels", "list_evidence"),
     *("claim_revocations", "delete_revocation"),
@@ -305,7 +306,7 @@ async def test_postgres_reads_pages_in_order(postgres_full: str) -> None:
     assert {name: plan for name, plan in plans.items() if any("Sort" in step for step in plan)} == {}
 
 
-FEW = ["list_provider_dues", "lapse_leases"]
+FEW = ["list_provider_dues", "lapse_leases", "list_waited_for"]
 """Statements whose cost is that of the providers, and of the leases, that there are."""
 
 

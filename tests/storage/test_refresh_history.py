@@ -52,7 +52,7 @@ async def test_old_history_is_forgotten(stores: Stores) -> None:
     """What was tried before, however it is spread over connections; what was tried then stays."""
     lines = [line(at, connection_uuid=f"c{at % 2}") for at in range(6)]
     await stores.refreshes.add_history(lines)
-    await stores.refreshes.purge_history(seconds(4))
+    await stores.refreshes.purge_history(seconds(4), most=2)
     left = [*await stores.refreshes.history("c0", 9), *await stores.refreshes.history("c1", 9)]
     assert left == [lines[4], lines[5]]
 

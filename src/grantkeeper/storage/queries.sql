@@ -346,7 +346,7 @@ SELECT connection_uuid, account_uuid, provider, at, duration, outcome, generatio
 FROM refreshes WHERE connection_uuid = :connection_uuid ORDER BY seq DESC LIMIT :limit
 
 -- query: purge_refreshes
-DELETE FROM refreshes WHERE at < :before
+DELETE FROM refreshes WHERE seq IN (SELECT seq FROM refreshes WHERE at < :before ORDER BY at LIMIT :most)
 
 
 -- query: add_authorization

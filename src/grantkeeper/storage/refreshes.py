@@ -325,9 +325,10 @@ class RefreshStore:
             for row in rows
         ]
 
-    async def purge_history(self, before: Instant) -> None:
-        """Forget refreshes that were tried before that."""
-        await self._database.execute("purge_refreshes", before=before)
+    async def purge_history(self, before: Instant, most: int = 5_000) -> None:
+        """Forget refreshes that were tried before that, in statements of `most` lines: none holds others up."""
+        while await self._database.execute("purge_refreshes", before=before, most=most) == most:
+            pass
 
     async def touch(self, used: dict[str, Instant]) -> None:
         """Note when tokens of these connections were last read."""
