@@ -203,7 +203,7 @@ async def test_the_worker_keeps_five_second_tokens_alive(tmp_path: Path, provide
         connection = await run.connect()
         before = run.refreshes()
         for _ in range(3):
-            run.advance(2.5)
+            run.advance(3.2)
             assert await run.world.services.worker.run_once() == 1
         assert run.refreshes() == before + 3
         assert await run.whose(await run.read(connection)) == "ada"

@@ -148,9 +148,11 @@ async def test_a_connection_that_is_never_ready_gets_no_request() -> None:
     heard = bytearray()
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65_536):
-            heard.extend(data)
-        writer.close()
+        try:
+            while data := await reader.read(65_536):
+                heard.extend(data)
+        finally:
+            writer.close()
 
     http = ProviderHttp(SystemClock(), 1)
     async with await asyncio.start_server(listen, "127.0.0.1", 0) as silent:

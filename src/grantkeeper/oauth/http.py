@@ -1,7 +1,7 @@
-"""The only socket to a provider: bounded in time and size, no redirects, certificates verified.
+"""The only sockets to providers: bounded in time and size, no redirects, certificates verified.
 
-Time limits are ours, not the HTTP client's: a process that was frozen past them (a paused machine, SIGSTOP)
-would find the answer in its socket and throw it away, and with it a refresh token that is not given twice.
+HTTP/1.1 by h11 on asyncio's transports, without a client library between: that would cost a refresh three times
+what everything else of it does together (docs/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -9,71 +9,52 @@ from __future__ import annotations
 import asyncio
 import functools
 import ssl
-from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit
 
-import httpx2
+import h11
 
 from grantkeeper import logs
 from grantkeeper.clock import Clock, steady_ns
-from grantkeeper.errors import ProviderProtocolError, ProviderUnavailable
+from grantkeeper.errors import ProviderUnavailable
+from grantkeeper.oauth.http_connection import DRAIN, LARGEST_BODY, LARGEST_HEAD, OVERSLEPT, Connection
 from grantkeeper.oauth.message import Request, Response
 
-LARGEST_BODY = 1024 * 1024
-"""Bytes of an answer; no token response comes near it."""
+__all__ = ["DRAIN", "LARGEST_BODY", "LARGEST_HEAD", "OVERSLEPT", "SEND_BY", "ProviderHttp"]
 
 SEND_BY = 0.5
 """The part of the time limit after which a request is no longer begun: its answer would come too late to be read."""
-OVERSLEPT = 0.1
-"""Seconds after a time limit that say that the process did not run when it passed."""
-DRAIN = 1.0
-"""Seconds for reading what came while the process did not run."""
+
+_MOST_CONNECTIONS = 200
+# Plain bodies only, so that what was read is what was counted.
+_HEADERS = {"user-agent": "grantkeeper", "accept": "*/*", "accept-encoding": "identity"}
+_WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
 
 
 @functools.cache
 def _tls() -> ssl.SSLContext:
     """The machine's certificate authorities; reading them takes a tenth of a second, so once for a process."""
-    return ssl.create_default_context()
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+class _Origin(NamedTuple):
+    """Where a connection leads (RFC 9110 §4.3.1)."""
+
+    secure: bool
+    host: str
+    port: int
 
 
 class _TooLate(Exception):
     """The time for beginning to send is over; nothing was sent."""
 
 
-class _Exchange:
-    """One request and its answer; knows whether the provider may have heard of it."""
-
-    def __init__(self, client: httpx2.AsyncClient, request: Request, timeout: float) -> None:
-        self._client = client
-        self._request = request
-        self._send_by = steady_ns() + round(timeout * SEND_BY * 1e9)
-        self.sent = False
-
-    async def run(self) -> Response:
-        """The whole answer."""
-        async with self._client.stream(
-            self._request.method,
-            self._request.url,
-            headers=self._request.headers,
-            content=self._request.body,
-            extensions={"trace": self._trace},
-        ) as stream:
-            body = bytearray()
-            async for chunk in stream.aiter_bytes():
-                body += chunk
-                if len(body) > LARGEST_BODY:
-                    raise ProviderProtocolError(f"the provider's answer is larger than {LARGEST_BODY} bytes")
-            headers = {name.lower(): value for name, value in stream.headers.items()}
-            return Response(status=stream.status_code, headers=headers, body=bytes(body))
-
-    async def _trace(self, step: str, _details: Any) -> None:
-        """Told of each step of the HTTP client. What is not connecting is sending, or comes after it."""
-        if self.sent or step.startswith("connection."):
-            return
-        # Frozen while it connected, a process must not send what another may have sent since.
-        if steady_ns() > self._send_by:
-            raise _TooLate
-        self.sent = True
+class _NotConnected(Exception):
+    """There is no connection, by the name of what was in the way; nothing was sent."""
 
 
 class ProviderHttp:
@@ -82,36 +63,42 @@ class ProviderHttp:
     def __init__(self, clock: Clock, timeout: float) -> None:
         self._clock = clock
         self.timeout = timeout
-        self._client = httpx2.AsyncClient(
-            follow_redirects=False,
-            timeout=httpx2.Timeout(None, connect=timeout * SEND_BY, pool=timeout * SEND_BY),
-            trust_env=False,
-            # A cookie that came with one account's answer must not go along with another's request.
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            verify=_tls(),
-            # Idle ones are dropped before servers do it (Node after 5 s): a request that meets a closing connection
-            # fails, and a code is good for one request only.
-            limits=httpx2.Limits(max_connections=200, max_keepalive_connections=200, keepalive_expiry=2),
-            # Plain bodies only, so that what was read is what was counted.
-            headers={"user-agent": "grantkeeper", "accept-encoding": "identity"},
-        )
+        self._places = asyncio.Semaphore(_MOST_CONNECTIONS)
+        self._every: set[Connection] = set()
+        self._idle: dict[_Origin, list[Connection]] = {}
+        self._closed = False
 
     async def send(self, request: Request) -> Response:
         """The provider's answer, or ProviderUnavailable when there is none; its `sent` says what that means.
 
         Where the process was frozen past the time limit, what came meanwhile is still read.
         """
-        began = self._clock.monotonic()
-        outcome = "?"
-        exchange = _Exchange(self._client, request, self.timeout)
+        began = steady_ns()
+        outcome, sent = "?", False
         try:
-            response = await self._in_time(exchange)
+            origin, wire_request = _wire_request(request)
+            async with self._place(began):
+                connection = self._take(origin) or await self._connect(origin, began)
+                try:
+                    # Frozen while it connected, a process must not send what another may have sent since.
+                    if self._left(began) <= 0:
+                        raise _TooLate
+                    data = connection.prepare(wire_request, request.body)
+                    sent = True
+                    response = await connection.exchange(data, began + round(self.timeout * 1e9))
+                except BaseException:
+                    # Nobody knows what it is in the middle of.
+                    connection.abort()
+                    raise
+                self._give_back(origin, connection)
             outcome = str(response.status)
             return response
-        except (TimeoutError, httpx2.TimeoutException, _TooLate):
+        except (TimeoutError, _TooLate):
             outcome = "timeout"
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ssl.SSLError) as error:
-            outcome = type(error).__name__
+        except _NotConnected as error:
+            outcome = f"ConnectError, {error}"
+        except (OSError, h11.ProtocolError, ValueError) as error:
+            outcome = type(error).__name__.lstrip("_")
         finally:
             logs.event(
                 "provider.request",
@@ -119,28 +106,78 @@ class ProviderHttp:
                 method=request.method,
                 url=request.url.partition("?")[0],
                 outcome=outcome,
-                seconds=round(self._clock.monotonic() - began, 4),
+                seconds=round((steady_ns() - began) / 1e9, 4),
             )
-        raise ProviderUnavailable(f"the provider did not answer: {outcome}", sent=exchange.sent)
-
-    async def _in_time(self, exchange: _Exchange) -> Response:
-        """The answer of one exchange, which has ended when this returns or raises."""
-        deadline = steady_ns() + round(self.timeout * 1e9)
-        running = asyncio.create_task(exchange.run())
-        # Whoever waited may be gone by then, and with them all interest in how it ended.
-        running.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
-        try:
-            await asyncio.wait({running}, timeout=self.timeout)
-            if exchange.sent and steady_ns() - deadline > OVERSLEPT * 1e9:
-                await asyncio.wait({running}, timeout=DRAIN)
-        finally:
-            if not running.done():
-                running.cancel()
-                await asyncio.wait({running})
-        if running.cancelled():
-            raise TimeoutError
-        return running.result()
+        raise ProviderUnavailable(f"the provider did not answer: {outcome}", sent=sent)
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._client.aclose()
+        self._closed = True
+        self._idle.clear()
+        if every := [*self._every]:
+            for connection in every:
+                connection.abort()
+            await asyncio.wait([connection.lost for connection in every])
+
+    def _left(self, began: int) -> float:
+        """Seconds in which a request may yet be begun."""
+        return self.timeout * SEND_BY - (steady_ns() - began) / 1e9
+
+    @asynccontextmanager
+    async def _place(self, began: int) -> AsyncIterator[None]:
+        """One of the connections that a process may have; TimeoutError where none becomes free in time."""
+        async with asyncio.timeout(self._left(began)):
+            await self._places.acquire()
+        try:
+            yield
+        finally:
+            self._places.release()
+
+    async def _connect(self, origin: _Origin, began: int) -> Connection:
+        tls: dict[str, Any] = {"ssl": _tls(), "server_hostname": origin.host} if origin.secure else {}
+        try:
+            async with asyncio.timeout(self._left(began)):
+                connecting = asyncio.get_running_loop().create_connection(
+                    lambda: Connection(self._every), origin.host, origin.port, **tls
+                )
+                return (await connecting)[1]
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise _NotConnected(type(error).__name__) from None
+
+    def _take(self, origin: _Origin) -> Connection | None:
+        """The idle connection that was used last; older ones are closed with it when it is too old."""
+        idle = self._idle.get(origin)
+        while idle:
+            connection = idle.pop()
+            if connection.fresh:
+                return connection
+            connection.abort()
+        self._idle.pop(origin, None)
+        return None
+
+    def _give_back(self, origin: _Origin, connection: Connection) -> None:
+        if not connection.open or self._closed:
+            connection.abort()
+            return
+        connection.rest()
+        idle = self._idle.setdefault(origin, [])
+        idle.append(connection)
+        if not idle[0].fresh:
+            idle.pop(0).abort()
+
+
+def _wire_request(request: Request) -> tuple[_Origin, h11.Request]:
+    """Where a request goes, and its head (RFC 9112 §3); ValueError where its URL is none."""
+    parts = urlsplit(request.url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("not an absolute http(s) URL")
+    host = parts.hostname if parts.hostname.isascii() else parts.hostname.encode("idna").decode()
+    origin = _Origin(parts.scheme == "https", host, parts.port or (443 if parts.scheme == "https" else 80))
+    named = f"[{host}]" if ":" in host else host
+    headers = {"host": named if parts.port is None else f"{named}:{parts.port}", **_HEADERS, **request.headers}
+    if request.body or request.method in _WITH_BODY:
+        headers["content-length"] = str(len(request.body))
+    target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~") + (f"?{parts.query}" if parts.query else "")
+    return origin, h11.Request(method=request.method, target=target, headers=[*headers.items()])

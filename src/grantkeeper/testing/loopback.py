@@ -57,6 +57,8 @@ class LoopbackServer(ABC):
         connection = asyncio.get_running_loop().create_task(self._connected(reader, writer))
         self._connections.add(connection)
         connection.add_done_callback(self._connections.discard)
+        # A task that is cancelled before it has begun never comes to its own end.
+        connection.add_done_callback(lambda _: writer.transport.abort())
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
