@@ -132,7 +132,7 @@ class Settings(BaseModel):
     worker: Literal["in-process", "off"] = Field(
         "in-process", description="Whether the serving process also refreshes in the background."
     )
-    worker_concurrency: int = Field(32, ge=1, le=256, description="Refreshes at one time in one worker.")
+    worker_concurrency: int = Field(64, ge=1, le=256, description="Refreshes at one time in one worker.")
     journal_dir: Path | None = Field(
         None,
         description="The directory in which what a provider answered is kept, encrypted, until the database has it; "
