@@ -298,6 +298,9 @@ class Attempts:
             return
         # Somebody has stored a newer generation: nothing has failed. The lease may still be ours.
         await self._store.release_lease(self._leases[connection.uuid])
+        if isinstance(error, GrantRejected):
+            # Our request came after that one's: the provider may have ended the whole grant for it.
+            await self._until_stored(lambda: self._store.mark_unsettled(claim, now))
         self._note(claim, "superseded", began, reason=reason)
 
     async def _tell_breaker(self, claim: Claim, failed: _Failed) -> None:

@@ -14,7 +14,14 @@ import msgspec
 from grantkeeper import logs
 from grantkeeper.clients import Clients
 from grantkeeper.clock import Clock, Instant
-from grantkeeper.errors import ClientRejected, ProviderError, SealError, StorageError, StorageUnavailable
+from grantkeeper.errors import (
+    ClientRejected,
+    ProviderError,
+    ProviderProtocolError,
+    SealError,
+    StorageError,
+    StorageUnavailable,
+)
 from grantkeeper.model import Claim, Connection, Grant, Refresh
 from grantkeeper.oauth.client import Client
 from grantkeeper.oauth.message import Response
@@ -246,15 +253,23 @@ class Recovery:
             )
 
     async def _read(self, entry: Entry, client: Client, connection: Connection | None) -> Grant:
+        """The grant in a journalled answer; ProviderError or SealError where there is none to be had."""
         cipher = await self._vault.cipher(entry.account_uuid)
         plain = cipher.open(entry.sealed_answer, "journal", entry.connection_uuid, "answer")
-        answer = msgspec.json.decode(plain, type=Answer)
-        before: Grant | None = None
-        if connection is not None:
-            held = await self._connections.get_with_tokens(connection.account_uuid, connection.uuid)
-            if held is not None:
-                tokens = await self._connections.open_tokens(connection, held.sealed_tokens)
-                before = Grant(
-                    tokens=tokens, scopes=connection.scopes, subject=connection.subject, identity=connection.identity
-                )
+        try:
+            answer = msgspec.json.decode(plain, type=Answer)
+        except msgspec.DecodeError:
+            raise ProviderProtocolError("the journal has an answer in a form that this release does not know") from None
+        before = await self._before(connection) if connection is not None else None
         return token_response(client, answer.response, entry.requested_at, before).grant
+
+    async def _before(self, connection: Connection) -> Grant | None:
+        """What an answer leaves as it was; None where that does not open, and the answer must do by itself."""
+        held = await self._connections.get_with_tokens(connection.account_uuid, connection.uuid)
+        if held is None:
+            return None
+        try:
+            tokens = await self._connections.open_tokens(connection, held.sealed_tokens)
+        except SealError:
+            return None
+        return Grant(tokens=tokens, scopes=connection.scopes, subject=connection.subject, identity=connection.identity)

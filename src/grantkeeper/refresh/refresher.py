@@ -133,6 +133,8 @@ class Refresher:
                 if uuid not in self._attempts.running:
                     await self._store.stand_down(uuid, self.owner)
         except StorageUnavailable as error:
+            # Also how a process that does nothing else hears of an outage.
+            self._recovery.saw_outage()
             logs.event("refresh.not_stood_down", level=logs.WARNING, reason=error.message)
 
     async def write_down(self) -> None:

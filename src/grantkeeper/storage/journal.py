@@ -190,10 +190,9 @@ class Journal:
         return any(is_held(life.lock) for life in found)
 
     def orphans(self) -> list[Orphan]:
-        """The journals of dead processes that have entries, each locked by us now.
+        """The journals of dead processes, also empty ones, each locked by us now.
 
-        Nobody else gets them until `done`, `keep` or our own end. Empty ones are deleted on the way; one that
-        cannot be read is logged and left.
+        Nobody else gets them until `done`, `keep` or our own end. One that cannot be read is logged and left.
         """
         found = []
         for life in lives(self._directory):
@@ -336,7 +335,7 @@ class Journal:
         return sorted(entries, key=_OLDEST_FIRST)
 
     def _adopt(self, seen: Life, lock: int) -> Orphan | None:
-        """The journal whose lock we have just taken; None, and nothing left of it, where it has no entries."""
+        """The journal whose lock we have just taken; None, and nothing left of it, where nobody lived yet."""
         # Listed again: only now does nobody else touch its files.
         segments = [path for life in lives(self._directory) if life.stem == seen.stem for path in life.segments]
         life = Life(seen.stem, seen.owner, seen.lock, segments)
@@ -346,7 +345,7 @@ class Journal:
             entries += readable
             if torn_at is not None:
                 logs.event("journal.torn", level=logs.WARNING, file=path.name, at=torn_at, entries=len(readable))
-        if not entries:
+        if not segments:
             life.delete()
             return None
         orphan = Orphan(life, lock, sorted(entries, key=_OLDEST_FIRST), self._adopted.discard)

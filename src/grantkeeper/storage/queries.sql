@@ -294,6 +294,10 @@ SELECT unsettled_at, unsettled_owner, previous_issued_at, previous_spare, used_a
 -- query: get_issued_at
 SELECT issued_at, previous_issued_at FROM connections WHERE uuid = :uuid
 
+-- query: mark_unsettled
+UPDATE connections SET unsettled_at = COALESCE(unsettled_at, :now)
+WHERE uuid = :uuid AND generation > :generation AND consent_generation <= :generation
+
 -- query: save_failure
 UPDATE connections SET status = :status, failures = failures + 1, failure = :failure, must_act = :must_act,
     next_refresh_at = :next_refresh_at, updated_at = CASE WHEN status = :status THEN updated_at ELSE :now END,

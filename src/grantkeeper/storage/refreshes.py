@@ -269,6 +269,11 @@ class RefreshStore:
                     await statements.execute("add_refresh", **msgspec.structs.asdict(line))
         return connection_of(row) if row else None
 
+    async def mark_unsettled(self, claim: Claim, now: Instant) -> None:
+        """The provider may have ended a grant that has been refreshed since that claim, and it was our doing."""
+        uuid, generation = claim.connection.uuid, claim.connection.generation
+        await self._database.execute("mark_unsettled", uuid=uuid, generation=generation, now=now)
+
     async def open_previous(self, claim: Claim) -> TokenSet | None:
         """The previous token set, or SealError; None where there is none."""
         if claim.sealed_previous is None:
