@@ -105,6 +105,7 @@ class ProcessDatabase:
     """The database as a process sees it, with the faults that were laid for it."""
 
     dialect: Dialect = "sqlite"
+    interruptions = 0
 
     def __init__(self, machine: Machine, process: Process) -> None:
         self._machine = machine

@@ -40,6 +40,7 @@ CAUTION = 60.0
 
 The database that came back may be a copy that lacks the last moments: leases, and token sets.
 """
+_SLACK = 2.0
 _POLL = 0.25
 
 
@@ -67,6 +68,7 @@ class Recovery:
         clock: Clock,
         owner: str,
         jitter: Callable[[], float],
+        longest_request: float,
     ) -> None:
         self._journal = journal
         self._vault = vault
@@ -80,6 +82,10 @@ class Recovery:
         self._outage = False
         self._stopping = False
         self._cautious_until = 0.0
+        self._longest_request = longest_request
+        self._interruptions: int | None = None
+        self._timeline: str | None = None
+        self._hold_until = 0.0
 
     async def keep(self, claim: Claim, response: Response, asked_at: Instant) -> int | None:
         """Make an answer durable, before anything else is done with it; None where this machine's disk refuses."""
@@ -121,6 +127,7 @@ class Recovery:
     def saw_outage(self) -> None:
         """The database was away; when it is back, what it has is compared with what it was given."""
         self._outage = True
+        self._cautious_until = self._clock.monotonic() + CAUTION
 
     def stop(self) -> None:
         """Wait for no other process any more."""
@@ -132,6 +139,7 @@ class Recovery:
         Waits for a process of this machine that holds no lease any more, but lives: its request may yet be
         answered, and a second one would spend the refresh token twice.
         """
+        await self._notice()
         unsettled = claim.unsettled_at is not None
         if not unsettled and self._clock.monotonic() >= self._cautious_until:
             return False
@@ -142,13 +150,31 @@ class Recovery:
             await self.adopt()
             if await self._found(claim):
                 return True
-            if other is None or other == self._owner or self._stopping or self._clock.monotonic() >= give_up:
+            now = self._clock.monotonic()
+            if self._stopping or (now >= self._hold_until and (other in (None, self._owner) or now >= give_up)):
                 return False
-            if not await asyncio.to_thread(self._journal.alive, other):
+            if now >= self._hold_until and not await asyncio.to_thread(self._journal.alive, other or ""):
                 # It may have died after the search.
                 await self.adopt()
                 return await self._found(claim)
             await self._clock.sleep(_POLL)
+
+    async def _notice(self) -> None:
+        """Whether the database was lost since the last look, and whether a standby has taken over.
+
+        A standby may lack leases under which requests are on their way: nobody asks until they have been answered,
+        and what they brought is stored by those who asked.
+        """
+        interruptions = self._store.interruptions
+        if interruptions == self._interruptions:
+            return
+        timeline = await self._store.timeline()
+        if self._interruptions is not None:
+            self.saw_outage()
+            if timeline != self._timeline:
+                self._hold_until = self._clock.monotonic() + self._longest_request + _SLACK
+                logs.event("storage.standby_took_over", level=logs.WARNING, held_seconds=self._longest_request)
+        self._interruptions, self._timeline = interruptions, timeline
 
     async def adopt(self) -> None:
         """Store what dead processes of this machine journalled, and end their leases."""
@@ -165,6 +191,7 @@ class Recovery:
         """What every process does again and again: adopt, and after an outage look back."""
         try:
             await self.adopt()
+            await self._notice()
             if self._outage:
                 self._outage = False
                 self._cautious_until = self._clock.monotonic() + CAUTION

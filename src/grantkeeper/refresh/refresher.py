@@ -67,7 +67,9 @@ class Refresher:
         self.history = History(store)
         self._journal = journal
         self._breaker = Breaker(store, clock, jitter)
-        self._recovery = Recovery(journal, vault, connections, store, clients, self.history, clock, owner, jitter)
+        self._recovery = Recovery(
+            journal, vault, connections, store, clients, self.history, clock, owner, jitter, http.timeout
+        )
         self._attempts = Attempts(
             connections, store, clients, http, self._recovery, self._breaker, self.history, clock, owner, jitter
         )

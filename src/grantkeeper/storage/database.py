@@ -119,6 +119,11 @@ class Database(Statements, Protocol):
 
     dialect: Dialect
 
+    @property
+    def interruptions(self) -> int:
+        """How often the database was lost so far, as far as its connections tell; 0 for a file."""
+        ...
+
     def transaction(self) -> AbstractAsyncContextManager[Statements]:
         """All or nothing. Never held across a request to a provider."""
         ...

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from grantkeeper.clock import DAY, SECOND, Instant
+from grantkeeper.errors import StorageError, StorageUnavailable
 from grantkeeper.model import Record
 from grantkeeper.storage.database import Database
 from grantkeeper.storage.migrate import current_revision
@@ -109,3 +110,19 @@ async def noted_clock(database: Database) -> Instant | None:
     except ValueError:
         return None
     return noted if noted is not None and 0 <= noted <= _LAST else None
+
+
+async def timeline_of(database: Database) -> str | None:
+    """The timeline that a PostgreSQL server writes, which changes when a standby takes over.
+
+    None on SQLite, and where the server does not tell.
+    """
+    if database.dialect == "sqlite":
+        return None
+    try:
+        row = await database.fetch_one("SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)")
+    except StorageUnavailable:
+        raise
+    except StorageError:
+        return None
+    return row[0] if row else None

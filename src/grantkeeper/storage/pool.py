@@ -23,6 +23,8 @@ class Pool:
         self._idle: list[asyncpg.Connection] = []
         self._out: set[asyncpg.Connection] = set()
         self._closed = False
+        self.interruptions = 0
+        """How often a connection was found closed by the other side, or could not be made."""
 
     async def acquire(self) -> asyncpg.Connection:
         """A connection that was open when last seen; TimeoutError where none becomes free in time.
@@ -38,13 +40,17 @@ class Pool:
             connection = self._open_idle() or await self._connect()
             self._out.add(connection)
             return connection
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, OSError | asyncpg.PostgresError):
+                self.interruptions += 1
             self._places.release()
             raise
 
     def release(self, connection: asyncpg.Connection, *, broken: bool) -> None:
         """Give it back; `broken` ends it: nobody knows what it is in the middle of."""
         self._out.discard(connection)
+        if connection.is_closed():
+            self.interruptions += 1
         if broken or self._closed:
             connection.terminate()
         else:
@@ -66,4 +72,5 @@ class Pool:
             connection = self._idle.pop()
             if not connection.is_closed():
                 return connection
+            self.interruptions += 1
         return None

@@ -94,6 +94,10 @@ class PostgresDatabase:
             pool.release(await pool.acquire(), broken=False)
         return cls(pool)
 
+    @property
+    def interruptions(self) -> int:
+        return self._pool.interruptions
+
     async def fetch_one(self, query: str, **parameters: Any) -> Row | None:
         row: Row | None = await self._run(asyncpg.Connection.fetchrow, query, parameters)
         return row

@@ -23,6 +23,7 @@ from grantkeeper.model import (
 from grantkeeper.schedule import RefreshPolicy
 from grantkeeper.storage.connections import ConnectionStore, connection_of
 from grantkeeper.storage.database import Database, Row, Statements
+from grantkeeper.storage.inspection import timeline_of
 from grantkeeper.storage.vault import Vault
 
 _MUST_ACT = {who.value: who for who in MustAct}
@@ -83,6 +84,15 @@ class RefreshStore:
         self._database = database
         self._vault = vault
         self._connections = connections
+
+    @property
+    def interruptions(self) -> int:
+        """How often the database was lost so far; one that came back may be a copy that lacks the last moments."""
+        return self._database.interruptions
+
+    async def timeline(self) -> str | None:
+        """What changes when such a copy has taken over."""
+        return await timeline_of(self._database)
 
     async def claim(
         self, connection_uuid: str, generation: int, owner: str, now: Instant, until: Instant

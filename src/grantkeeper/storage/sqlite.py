@@ -74,6 +74,7 @@ class SqliteDatabase:
     """See `database.Database`."""
 
     dialect: Dialect = "sqlite"
+    interruptions = 0
 
     def __init__(self, path: Path) -> None:
         self._queries = Queries("sqlite")
