@@ -23,7 +23,7 @@ from cryptography.x509.oid import NameOID
 import grantkeeper
 from grantkeeper.clock import SystemClock
 from grantkeeper.errors import ProviderProtocolError, ProviderUnavailable
-from grantkeeper.oauth.http import LARGEST_BODY, OVERSLEPT, SEND_BY, ProviderHttp
+from grantkeeper.oauth.http import DRAIN, LARGEST_BODY, OVERSLEPT, SEND_BY, ProviderHttp
 from grantkeeper.oauth.message import Request
 from grantkeeper.testing import hostile
 from grantkeeper.testing.hostile import HostileServer
@@ -259,6 +259,34 @@ class TestFrozen:
             time.sleep(http.timeout + 2 * OVERSLEPT)  # the loop stands still, as the whole process would
             assert (await sending).status == 201
         await http.close()
+
+    async def test_the_moment_ends_with_the_answer(self) -> None:
+        """The next request on the same connection has all its time: the last one's patience is not its own."""
+        http, asked, connections = ProviderHttp(SystemClock(), 2), asyncio.Event(), []
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connections.append(writer)
+            try:
+                for pause in (0, DRAIN + 0.3):
+                    await reader.readuntil(b"\r\n\r\n")
+                    asked.set()
+                    await asyncio.sleep(pause)
+                    writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+                await reader.read()
+            finally:
+                writer.close()
+
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/t"
+            sending = asyncio.create_task(http.send(get(url)))
+            # It is asked, and nothing more happens in this process until the time limit is over.
+            await asked.wait()
+            time.sleep(http.timeout + 2 * OVERSLEPT)
+            assert (await sending).status == 204
+            assert (await http.send(get(url))).status == 204
+            await http.close()
+
+        assert len(connections) == 1
 
     async def test_an_answer_that_never_comes_is_not_awaited_for_ever(self) -> None:
         """The moment is short."""

@@ -42,6 +42,7 @@ class Connection(asyncio.Protocol):
         self._every = every
         self._wire = h11.Connection(h11.CLIENT, max_incomplete_event_size=LARGEST_HEAD)
         self._answer: asyncio.Future[Response] | None = None
+        self._expiry: asyncio.TimerHandle
         self._head: h11.Response | None = None
         self._body = bytearray()
         self._readable = select.poll()
@@ -113,17 +114,17 @@ class Connection(asyncio.Protocol):
         """The answer to a prepared request; TimeoutError after the `deadline` of the steady clock."""
         loop = asyncio.get_running_loop()
         self._answer, self._head, self._body = loop.create_future(), None, bytearray()
-        expiry = loop.call_later(max(0.0, (deadline - steady_ns()) / 1e9), self._expire, deadline)
+        self._expiry = loop.call_later(max(0.0, (deadline - steady_ns()) / 1e9), self._expire, deadline)
         try:
             self._transport.write(data)
             return await self._answer
         finally:
-            expiry.cancel()
+            self._expiry.cancel()
             self._answer = None
 
     def _expire(self, deadline: int) -> None:
         if steady_ns() - deadline > OVERSLEPT * 1e9:
-            asyncio.get_running_loop().call_later(DRAIN, self._fail, TimeoutError())
+            self._expiry = asyncio.get_running_loop().call_later(DRAIN, self._fail, TimeoutError())
         else:
             self._fail(TimeoutError())
 

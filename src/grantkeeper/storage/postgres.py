@@ -15,6 +15,9 @@ from grantkeeper.storage.pool import Pool
 STATEMENT_TIMEOUT = 10.0
 """Seconds a statement, or the wait for a free connection, may take."""
 
+IDLE_TIMEOUT = "5s"
+"""How long PostgreSQL waits for the next statement of a transaction before it gives the transaction up."""
+
 _TRANSIENT = (
     OSError,
     TimeoutError,
@@ -86,7 +89,11 @@ class PostgresDatabase:
                 url,
                 timeout=STATEMENT_TIMEOUT,
                 command_timeout=STATEMENT_TIMEOUT,
-                server_settings={"application_name": "grantkeeper"},
+                server_settings={
+                    "application_name": "grantkeeper",
+                    # A process that is frozen inside a transaction must not hold up the others for ever.
+                    "idle_in_transaction_session_timeout": IDLE_TIMEOUT,
+                },
             )
 
         pool = Pool(connect, pool_size, STATEMENT_TIMEOUT)
