@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable
 
 import asyncpg
 
+_CLOSE_PATIENCE = 2.0
+
 
 class Pool:
     """At most `size` connections, the one given back last given out first. `patience` is in seconds."""
@@ -58,12 +60,21 @@ class Pool:
         self._places.release()
 
     async def close(self) -> None:
-        """Close the idle connections in order, and end those that are out."""
+        """Close the idle connections in order, those that do not answer at once too, and end those that are out."""
         self._closed = True
         for connection in self._out:
             connection.terminate()
         idle, self._idle = self._idle, []
-        await asyncio.gather(*(connection.close(timeout=self._patience) for connection in idle), return_exceptions=True)
+        closing = [asyncio.create_task(connection.close()) for connection in idle]
+        if not closing:
+            return
+        # The driver's own time limit does not cover a cancellation that the server has not confirmed.
+        await asyncio.wait(closing, timeout=_CLOSE_PATIENCE)
+        for connection, task in zip(idle, closing, strict=True):
+            if not task.done():
+                task.cancel()
+                connection.terminate()
+        await asyncio.gather(*closing, return_exceptions=True)
 
     def _open_idle(self) -> asyncpg.Connection | None:
         if self._closed:
