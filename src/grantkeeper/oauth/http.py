@@ -28,6 +28,7 @@ SEND_BY = 0.5
 """The part of the time limit after which a request is no longer begun: its answer would come too late to be read."""
 
 _MOST_CONNECTIONS = 200
+_CLOSE_PATIENCE = 2.0
 # Plain bodies only, so that what was read is what was counted.
 _HEADERS = {"user-agent": "grantkeeper", "accept": "*/*", "accept-encoding": "identity"}
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
@@ -117,7 +118,7 @@ class ProviderHttp:
         if every := [*self._every]:
             for connection in every:
                 connection.abort()
-            await asyncio.wait([connection.lost for connection in every])
+            await asyncio.wait([connection.lost for connection in every], timeout=_CLOSE_PATIENCE)
 
     def _left(self, began: int) -> float:
         """Seconds in which a request may yet be begun."""

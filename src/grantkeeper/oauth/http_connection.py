@@ -48,6 +48,7 @@ class Connection(asyncio.Protocol):
         self._readable = select.poll()
         self._idle_since = 0
         self.open = False
+        self._ending = False
         self.lost = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: Any) -> None:
@@ -63,7 +64,9 @@ class Connection(asyncio.Protocol):
         self._fail(error or _HungUp())
 
     def eof_received(self) -> None:
-        # The end of a body without a length, or of the connection.
+        # The end of a body without a length, or of the connection, which its transport closes after this by itself:
+        # one that is aborted here as well, uvloop may never report as lost.
+        self._ending = True
         self.data_received(b"")
 
     def data_received(self, data: bytes) -> None:
@@ -146,7 +149,8 @@ class Connection(asyncio.Protocol):
         """End it at once."""
         if self.open:
             self.open = False
-            self._transport.abort()
+            if not self._ending:
+                self._transport.abort()
 
 
 def _decoded(body: bytes, encoding: str) -> bytes:
