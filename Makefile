@@ -5,7 +5,7 @@
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint bench format lock clean
+.PHONY: help demo test lint bench faults format lock clean
 
 BIN := .venv/bin
 RUNTIME := .venv/.runtime-installed
@@ -16,7 +16,8 @@ help:
 	@echo 'make demo    run the product with its demo provider'
 	@echo 'make test    run all tests'
 	@echo 'make lint    check style, types and import layers'
-	@echo 'make bench   measure requests a second'
+	@echo 'make bench   measure requests and refreshes a second, as ratios in one run'
+	@echo 'make faults  kill, freeze and cut off refreshing processes: what is lost, and why (about 10 minutes)'
 	@echo 'make format  rewrite the source in the house style'
 	@echo 'make lock    resolve and hash requirements/*.txt again (ARGS=--upgrade for newer versions)'
 	@echo 'make clean   remove what make made'
@@ -38,6 +39,10 @@ bench: $(DEV)
 	@scripts/test-requirements wrk postgres >&2
 	@$(BIN)/python bench/run.py $(ARGS)
 
+faults: $(DEV)
+	@scripts/test-requirements postgres interop >&2
+	@$(BIN)/python -m faults $(ARGS)
+
 format: $(DEV)
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
@@ -48,7 +53,7 @@ lock:
 clean:
 	@rm -rf .venv build dist src/*.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@rm -rf tests/interop/node_modules
-	@find src tests bench -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	@find src tests bench faults -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(RUNTIME): requirements/runtime.txt $(PACKAGE)
 	@scripts/install runtime >&2

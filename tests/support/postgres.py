@@ -140,6 +140,20 @@ class PostgresServer:
         """Drops a database, given by name or URL, whoever is connected to it."""
         self.execute(f"DROP DATABASE {_quoted(database_name(database))} WITH (FORCE)")
 
+    def standby(self, *, synchronous: bool = False, port: int | None = None) -> "PostgresStandby":
+        """A second server that follows this one by streaming replication; `with` starts and deletes it.
+
+        `port` may be that of a server which is gone, so that who knows both ports finds it. With
+        `synchronous=True` no commit is answered before the standby has it on its disk, from when the standby
+        has started until `require_standby(False)`.
+        """
+        return PostgresStandby(self, synchronous=synchronous, port=port)
+
+    def require_standby(self, required: bool = True) -> None:
+        """Whether a commit waits for a standby."""
+        self.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{'*' if required else ''}'")
+        self.execute("SELECT pg_reload_conf()")
+
     def execute(self, statement: str, *, database: str = MAINTENANCE) -> list[asyncpg.Record]:
         """The rows of one statement, run as the superuser in `database` (a name or URL)."""
 
@@ -161,18 +175,22 @@ class PostgresServer:
         return f"postgresql://{SUPERUSER}:{self._password}@127.0.0.1:{self._port}/{database}"
 
     def _initialize(self) -> None:
+        self._make_folder()
+        password_file = self._home() / "password"
+        password_file.touch(mode=0o600)
+        password_file.write_text(self._password + "\n")
+        self._hand_over(password_file)
+        self._initdb(password_file)
+        password_file.unlink()
+        self._port = free_port()
+
+    def _make_folder(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="gk-pg-"))
         if len(str(self._folder)) > LONGEST_SOCKET_PATH - len("/run/.s.PGSQL.65535"):
             raise HarnessError("the path of the temporary directory is too long for a Unix socket: set TMPDIR")
         (self._folder / "run").mkdir(mode=0o700)
-        password_file = self._folder / "password"
-        password_file.touch(mode=0o600)
-        password_file.write_text(self._password + "\n")
-        for path in (self._folder, self._folder / "run", password_file):
+        for path in (self._folder, self._folder / "run"):
             self._hand_over(path)
-        self._initdb(password_file)
-        password_file.unlink()
-        self._port = free_port()
 
     def _initdb(self, password_file: Path) -> None:
         data = self._home() / "data"
@@ -222,6 +240,71 @@ class PostgresServer:
         if self._user is not None:
             owner = pwd.getpwnam(self._user)
             os.chown(path, owner.pw_uid, owner.pw_gid)
+
+
+class PostgresStandby(PostgresServer):
+    """A streaming standby, read-only until `promote`. It knows everything that its primary had committed
+    and sent; what a synchronous one knows is all that was answered.
+    """
+
+    def __init__(self, primary: PostgresServer, *, synchronous: bool, port: int | None) -> None:
+        super().__init__()
+        self._primary = primary
+        self._wanted_port = port
+        self._synchronous = synchronous
+        self._settings = primary._settings
+        self._password = primary._password
+
+    def failover_url(self, database: str) -> str:
+        """A URL that names both servers and leads to the one that takes writes."""
+        hosts = f"127.0.0.1:{self._primary.port},127.0.0.1:{self.port}"
+        user = f"{SUPERUSER}:{self._password}"
+        return f"postgresql://{user}@{hosts}/{database_name(database)}?target_session_attrs=read-write"
+
+    def start(self) -> None:
+        """Copies the primary the first time, starts, and waits until changes come streaming in."""
+        super().start()
+        if self._is_standby():
+            eventually(self._streaming, within=30.0, what="PostgreSQL: waiting for the standby to follow")
+            if self._synchronous:
+                self._primary.require_standby()
+                eventually(self._required, within=30.0, what="PostgreSQL: waiting for the standby to be required")
+
+    def promote(self) -> None:
+        """Makes it take writes, as after the primary's death; returns when it does."""
+        ((promoted,),) = self.execute("SELECT pg_promote(true, 30)")
+        if not promoted:
+            raise HarnessError(f"the standby was not promoted:\n{self.log}")
+
+    def _initialize(self) -> None:
+        self._make_folder()
+        home = self._home()
+        process = Process(
+            [
+                str(self._binaries / "pg_basebackup"),
+                *("--host=127.0.0.1", f"--port={self._primary.port}", f"--username={SUPERUSER}"),
+                *("--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync"),
+                f"--pgdata={home / 'data'}",
+            ],
+            directory=home,
+            env=clean_environment() | {"PGPASSWORD": self._password},
+            name="pg_basebackup",
+            user=self._user,
+        )
+        with process:
+            code = process.wait(within=60.0)
+        if code != 0:
+            raise HarnessError(f"pg_basebackup ended with exit code {code}:\n{process.stderr}")
+        self._port = self._wanted_port or free_port()
+
+    def _is_standby(self) -> bool:
+        return (self._home() / "data" / "standby.signal").exists()
+
+    def _streaming(self) -> bool | None:
+        return bool(self._primary.execute("SELECT 1 FROM pg_stat_replication WHERE state = 'streaming'")) or None
+
+    def _required(self) -> bool | None:
+        return bool(self._primary.execute("SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'")) or None
 
 
 def find_binaries() -> Path:

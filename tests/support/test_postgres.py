@@ -1,5 +1,6 @@
 """The PostgreSQL server of the tests is real, fresh, and survives what tests do to it."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ import pytest
 from tests.support.postgres import MAX_CONNECTIONS, PostgresServer
 from tests.support.process import (
     alive,
+    eventually,
 )
 
 
@@ -113,3 +115,58 @@ def test_postgres_durable_syncs_and_leaves_nothing() -> None:
         assert alive(pid)
     assert not folder.exists()
     assert not alive(pid)
+
+
+@pytest.mark.postgres
+async def test_a_standby_follows_refuses_writes_and_takes_over() -> None:
+    """What the primary committed is there; a URL of both servers leads to the one that takes writes."""
+    with PostgresServer() as primary, primary.standby() as standby:
+        url = standby.failover_url(primary.create_database())
+        await rows(url, "CREATE TABLE kept AS SELECT 1 AS number")
+        follows = "SELECT pg_last_wal_replay_lsn() >= '{}'::pg_lsn"
+        ((position,),) = primary.execute("SELECT pg_current_wal_lsn()::text")
+        eventually(
+            lambda: standby.execute(follows.format(position))[0][0] or None, within=10, what="waiting for the row"
+        )
+        with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+            standby.execute("CREATE TABLE refused ()", database=url)
+        primary.stop("immediate")
+        standby.promote()
+        await rows(url, "INSERT INTO kept VALUES (2)")
+        assert await rows(url, "SELECT number FROM kept ORDER BY number") == [(1,), (2,)]
+
+
+@pytest.mark.postgres
+async def test_a_synchronous_standby_has_all_that_was_answered() -> None:
+    """Killed right after a commit was answered, the primary takes nothing along."""
+    with PostgresServer() as primary, primary.standby(synchronous=True) as standby:
+        url = standby.failover_url(primary.create_database())
+        await rows(url, "CREATE TABLE kept (number integer)")
+        for number in range(20):
+            await rows(url, f"INSERT INTO kept VALUES ({number})")
+        primary.stop("immediate")
+        standby.promote()
+        assert await rows(url, "SELECT count(*) FROM kept") == [(20,)]
+        await rows(url, "INSERT INTO kept VALUES (20)")
+        primary.close()
+        # And so on: the next standby stands where the primary stood, and the same URL goes on being good.
+        with standby.standby(synchronous=True, port=primary.port) as second:
+            await rows(url, "INSERT INTO kept VALUES (21)")
+            standby.stop("immediate")
+            second.promote()
+            assert await rows(url, "SELECT count(*) FROM kept") == [(22,)]
+
+
+@pytest.mark.postgres
+async def test_a_commit_waits_for_a_standby_that_is_required() -> None:
+    """With the synchronous standby stopped a commit is not answered until it is required no more."""
+    with PostgresServer() as primary:
+        url = primary.create_database()
+        await rows(url, "CREATE TABLE kept (number integer)")
+        with primary.standby(synchronous=True) as standby:
+            standby.stop()
+            writing = asyncio.ensure_future(rows(url, "INSERT INTO kept VALUES (1)"))
+            done, _ = await asyncio.wait({writing}, timeout=0.5)
+            assert not done
+            primary.require_standby(False)
+            await asyncio.wait_for(writing, 10)
