@@ -29,7 +29,11 @@ def prepare(directory: Path, database_url: str) -> dict[str, str]:
     """A root keyset in `directory` and an empty schema; the settings that name them, as an environment."""
     create_root_keyset(directory / "root-keyset.json")
     migrate(database_url)
-    return {"GRANTKEEPER_DATA_DIR": str(directory), "GRANTKEEPER_DATABASE_URL": database_url}
+    return {
+        "GRANTKEEPER_DATA_DIR": str(directory),
+        "GRANTKEEPER_DATABASE_URL": database_url,
+        "GRANTKEEPER_PROVIDER_NETWORKS": "127.0.0.1",
+    }
 
 
 def seed(directory: Path, database_url: str, port: int) -> Seeded:

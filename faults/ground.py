@@ -81,6 +81,7 @@ class Ground:
             "DATA_DIR": str(home),
             "PROVIDERS_DIR": str(self.directory / "providers"),
             "PROVIDER_TIMEOUT": str(TIMEOUT),
+            "PROVIDER_NETWORKS": "127.0.0.1",
             "WORKER_CONCURRENCY": "4",
             "DATABASE_POOL": "4",
             "RATE_LIMIT": "1000000000",

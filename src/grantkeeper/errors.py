@@ -18,6 +18,7 @@ GrantkeeperError
 │   ├── ProviderProtocolError   nobody at first: an answer that is not OAuth 2; we retry
 │   ├── GrantRejected           the user (invalid_grant)
 │   └── ClientRejected          the operator (invalid_client and its family)
+│       └── AddressRefused      the operator: the provider's address is not a public one
 ├── StorageError                the database
 │   └── StorageUnavailable      nobody: locked, restarting, full; we retry
 ├── SealError                   a sealed value does not open
@@ -159,17 +160,25 @@ class AuthorizationFailed(GrantkeeperError):
     """A browser authorization ended without a connection.
 
     `reason` is a stable word for logs and tests, `title` and `message` are what the person reads,
-    `retry_url` is where the page's button leads.
+    `retry_url` is where the page's button leads. `code`: of the ProviderError behind it, where there is one.
     """
 
     def __init__(
-        self, reason: str, title: str, message: str, *, retry_url: str | None = None, status: int = 400
+        self,
+        reason: str,
+        title: str,
+        message: str,
+        *,
+        retry_url: str | None = None,
+        status: int = 400,
+        code: str | None = None,
     ) -> None:
         super().__init__(message)
         self.reason = reason
         self.title = title
         self.retry_url = retry_url
         self.status = status
+        self.code = code
 
 
 class ProviderError(GrantkeeperError):
@@ -204,7 +213,16 @@ class GrantRejected(ProviderError):
 
 
 class ClientRejected(ProviderError):
-    """`invalid_client` and its family (RFC 6749 §5.2): the operator must act; no connection is condemned."""
+    """`invalid_client` and its family (RFC 6749 §5.2): the operator must act; no connection is condemned.
+
+    Raised without an answer, something of ours was missing: nothing was sent.
+    """
+
+    sent = False
+
+
+class AddressRefused(ClientRejected):
+    """The provider's address is not one of the public Internet, nor allowed by the operator: nothing was sent."""
 
 
 class StorageError(GrantkeeperError):

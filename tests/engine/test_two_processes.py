@@ -43,6 +43,7 @@ def replicas(world: World, directory: Path, *, worker: str, count: int = 2) -> I
                 "GRANTKEEPER_PORT": str(port),
                 "GRANTKEEPER_WORKER": worker,
                 "GRANTKEEPER_PROVIDER_TIMEOUT": "10",
+                "GRANTKEEPER_PROVIDER_NETWORKS": "127.0.0.1",
                 "GRANTKEEPER_CLIENTS__DEMO__CLIENT_ID": CLIENT_ID,
                 "GRANTKEEPER_CLIENTS__DEMO__CLIENT_SECRET": CLIENT_SECRET,
                 "GRANTKEEPER_CLIENTS__DEMO__PARAMETERS__BASE_URL": world.provider.issuer,

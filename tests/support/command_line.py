@@ -63,6 +63,7 @@ def beside(world: World, directory: Path) -> Installation:
     (directory / "grantkeeper.toml").write_text(
         f"""
         provider_timeout = 5
+        provider_networks = ["127.0.0.1"]
         [clients.demo]
         client_id = "{CLIENT_ID}"
         client_secret_file = "{secret}"

@@ -131,6 +131,7 @@ def settings_for(directory: Path, database_url: str, provider_url: str, **overri
         "database_url": database_url,
         "worker": "off",
         "provider_timeout": 5.0,
+        "provider_networks": ["127.0.0.0/8", "::1"],
         "clients": {
             "demo": {
                 "client_id": CLIENT_ID,

@@ -147,6 +147,7 @@ def _settings(options: Options, folder: Path, port: int, credentials: Credential
         "public_url": url,
         "host": HOST,
         "port": port,
+        "provider_networks": [HOST],
         "clients": {
             "demo": {
                 "client_id": credentials.client_id,

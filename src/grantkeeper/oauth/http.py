@@ -1,4 +1,7 @@
-"""The only sockets to providers: bounded in time and size, no redirects, certificates verified.
+"""The only sockets to providers: to checked addresses, bounded in time and size, no redirects, certificates verified.
+
+A name is resolved once, all its addresses are checked, and those are connected to: whoever answers for the name
+cannot say one thing to the check and another to the socket. An idle connection was checked when it was made.
 
 HTTP/1.1 by h11 on asyncio's transports, without a client library between: that would cost a refresh three times
 what everything else of it does together (docs/benchmarks.md).
@@ -7,47 +10,55 @@ what everything else of it does together (docs/benchmarks.md).
 from __future__ import annotations
 
 import asyncio
-import functools
+import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 import h11
 
 from grantkeeper import logs
-from grantkeeper.clock import Clock, steady_ns
-from grantkeeper.errors import ProviderUnavailable
+from grantkeeper.clock import steady_ns
+from grantkeeper.errors import AddressRefused, ClientRejected, ProviderUnavailable
+from grantkeeper.oauth.address import address_of, allow, checked
 from grantkeeper.oauth.http_connection import DRAIN, LARGEST_BODY, LARGEST_HEAD, OVERSLEPT, Connection
 from grantkeeper.oauth.message import Request, Response
+from grantkeeper.oauth.signing import ClientCertificate
+from grantkeeper.oauth.tls import check_authorities, context_for
 
-__all__ = ["DRAIN", "LARGEST_BODY", "LARGEST_HEAD", "OVERSLEPT", "SEND_BY", "ProviderHttp"]
+__all__ = ["DRAIN", "LARGEST_BODY", "LARGEST_HEAD", "OVERSLEPT", "SEND_BY", "ProviderHttp", "Resolve"]
+
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+"""Finds the addresses of a host name for a port; OSError where there are none."""
 
 SEND_BY = 0.5
 """The part of the time limit after which a request is no longer begun: its answer would come too late to be read."""
 
 _MOST_CONNECTIONS = 200
+# One for each certificate of ours, old ones included until the process ends.
+_MOST_CONTEXTS = 64
 _CLOSE_PATIENCE = 2.0
 # Plain bodies only, so that what was read is what was counted.
 _HEADERS = {"user-agent": "grantkeeper", "accept": "*/*", "accept-encoding": "identity"}
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
 
 
-@functools.cache
-def _tls() -> ssl.SSLContext:
-    """The machine's certificate authorities; reading them takes a tenth of a second, so once for a process."""
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
+async def _system_resolver(host: str, port: int) -> Sequence[str]:
+    """What this machine's resolver says."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [*dict.fromkeys(str(place[0]) for *_, place in found)]
 
 
 class _Origin(NamedTuple):
-    """Where a connection leads (RFC 9110 §4.3.1)."""
+    """Where a connection leads (RFC 9110 §4.3.1), and the certificate by which we are known on it."""
 
     secure: bool
     host: str
     port: int
+    thumbprint: str | None
 
 
 class _TooLate(Exception):
@@ -59,27 +70,45 @@ class _NotConnected(Exception):
 
 
 class ProviderHttp:
-    """Sends requests to providers. `timeout` is in seconds, from connecting to the last byte."""
+    """Sends requests to providers. `timeout` is in seconds, from connecting to the last byte.
 
-    def __init__(self, clock: Clock, timeout: float) -> None:
-        self._clock = clock
+    `allowed`: networks, addresses and names that are connected to although they are not public; `ca_file`: PEM
+    certificates trusted besides the machine's, ConfigError where there are none; `resolve`: by default the machine's.
+    """
+
+    def __init__(
+        self,
+        timeout: float,
+        *,
+        allowed: Sequence[str] = (),
+        ca_file: Path | None = None,
+        resolve: Resolve | None = None,
+    ) -> None:
+        if ca_file is not None:
+            check_authorities(ca_file)
         self.timeout = timeout
+        self._allowed = allow(allowed)
+        self._ca_file = ca_file
+        self._resolve = resolve or _system_resolver
+        self._contexts: dict[str | None, ssl.SSLContext] = {}
         self._places = asyncio.Semaphore(_MOST_CONNECTIONS)
         self._every: set[Connection] = set()
         self._idle: dict[_Origin, list[Connection]] = {}
         self._closed = False
 
-    async def send(self, request: Request) -> Response:
+    async def send(self, request: Request, certificate: ClientCertificate | None = None) -> Response:
         """The provider's answer, or ProviderUnavailable when there is none; its `sent` says what that means.
 
-        Where the process was frozen past the time limit, what came meanwhile is still read.
+        `certificate`: shown in mutual TLS (RFC 8705 §2), ClientRejected where it cannot be. AddressRefused where the
+        URL leads to what may not be connected to. Where the process was frozen past the time limit, what came
+        meanwhile is still read.
         """
         began = steady_ns()
         outcome, sent = "?", False
         try:
-            origin, wire_request = _wire_request(request)
+            origin, wire_request = _wire_request(request, certificate)
             async with self._place(began):
-                connection = self._take(origin) or await self._connect(origin, began)
+                connection = self._take(origin) or await self._connect(origin, certificate, began)
                 try:
                     # Frozen while it connected, a process must not send what another may have sent since.
                     if self._left(began) <= 0:
@@ -94,6 +123,9 @@ class ProviderHttp:
                 self._give_back(origin, connection)
             outcome = str(response.status)
             return response
+        except ClientRejected as error:
+            outcome = type(error).__name__
+            raise
         except (TimeoutError, _TooLate):
             outcome = "timeout"
         except _NotConnected as error:
@@ -105,7 +137,7 @@ class ProviderHttp:
                 "provider.request",
                 level=logs.DEBUG,
                 method=request.method,
-                url=request.url.partition("?")[0],
+                url=request.url.partition("?")[0].rpartition("@")[2],
                 outcome=outcome,
                 seconds=round((steady_ns() - began) / 1e9, 4),
             )
@@ -134,18 +166,47 @@ class ProviderHttp:
         finally:
             self._places.release()
 
-    async def _connect(self, origin: _Origin, began: int) -> Connection:
-        tls: dict[str, Any] = {"ssl": _tls(), "server_hostname": origin.host} if origin.secure else {}
+    async def _connect(self, origin: _Origin, certificate: ClientCertificate | None, began: int) -> Connection:
         try:
             async with asyncio.timeout(self._left(began)):
-                connecting = asyncio.get_running_loop().create_connection(
-                    lambda: Connection(self._every), origin.host, origin.port, **tls
-                )
-                return (await connecting)[1]
+                addresses = await self._addresses(origin)
+                context = await self._context(certificate) if origin.secure else None
+                return await self._open(origin, addresses, context)
         except TimeoutError:
             raise
         except OSError as error:
             raise _NotConnected(type(error).__name__) from None
+
+    async def _addresses(self, origin: _Origin) -> list[str]:
+        """Where an origin is, each address checked; AddressRefused where one of them may not be connected to."""
+        literal = address_of(origin.host)
+        found = [origin.host] if literal else await self._resolve(origin.host, origin.port)
+        return checked(origin.host, found, self._allowed)
+
+    async def _context(self, certificate: ClientCertificate | None) -> ssl.SSLContext:
+        thumbprint = certificate.thumbprint if certificate else None
+        if (context := self._contexts.get(thumbprint)) is None:
+            context = await asyncio.to_thread(context_for, self._ca_file, certificate)
+            if len(self._contexts) >= _MOST_CONTEXTS:
+                self._contexts.pop(next(iter(self._contexts)))
+            self._contexts[thumbprint] = context
+        return context
+
+    async def _open(self, origin: _Origin, addresses: Sequence[str], context: ssl.SSLContext | None) -> Connection:
+        """A connection to the first address that takes one; the certificate has to be the name's."""
+        tls: dict[str, Any] = {"ssl": context, "server_hostname": origin.host} if context else {}
+        failure: OSError = socket.gaierror()
+        for address in addresses:
+            try:
+                connecting = asyncio.get_running_loop().create_connection(
+                    lambda: Connection(self._every), address, origin.port, **tls
+                )
+                return (await connecting)[1]
+            except ssl.SSLError:
+                raise
+            except OSError as error:
+                failure = error
+        raise failure
 
     def _take(self, origin: _Origin) -> Connection | None:
         """The idle connection that was used last; older ones are closed with it when it is too old."""
@@ -169,13 +230,19 @@ class ProviderHttp:
             idle.pop(0).abort()
 
 
-def _wire_request(request: Request) -> tuple[_Origin, h11.Request]:
+def _wire_request(request: Request, certificate: ClientCertificate | None) -> tuple[_Origin, h11.Request]:
     """Where a request goes, and its head (RFC 9112 §3); ValueError where its URL is none."""
     parts = urlsplit(request.url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("not an absolute http(s) URL")
+    if "@" in parts.netloc:
+        # Readers differ in where such a URL leads, and its password would be one more secret.
+        raise AddressRefused("the URL of a provider must not carry a user or a password")
+    if certificate is not None and parts.scheme == "http":
+        raise ClientRejected("a certificate can be shown to a provider by https only; correct its URLs")
     host = parts.hostname if parts.hostname.isascii() else parts.hostname.encode("idna").decode()
-    origin = _Origin(parts.scheme == "https", host, parts.port or (443 if parts.scheme == "https" else 80))
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    origin = _Origin(parts.scheme == "https", host, port, certificate.thumbprint if certificate else None)
     named = f"[{host}]" if ":" in host else host
     headers = {"host": named if parts.port is None else f"{named}:{parts.port}", **_HEADERS, **request.headers}
     if request.body or request.method in _WITH_BODY:
