@@ -34,7 +34,7 @@ PADDING = 100_000
 
 async def freeze(ground: Ground, row: Row, rounds: int) -> Row:
     """SIGSTOP for longer than a lease, half of the processes at a time, and in the end all of them together."""
-    await _begin(ground, row)
+    await begin(ground, row)
     frozen: Counter[str] = Counter()
     for number in range(rounds):
         sleepers = [*ground.children.values()]
@@ -45,7 +45,7 @@ async def freeze(ground: Ground, row: Row, rounds: int) -> Row:
         await asyncio.sleep(1.0)
     row.events = f"{frozen.total()} freezes of {LEASE + 1.5:g} s"
     row.figures.append("frozen " + ", ".join(f"{point} {count}" for point, count in sorted(frozen.items())))
-    return await _end(ground, row)
+    return await end(ground, row)
 
 
 async def _freeze_one(ground: Ground, child: Child, point: Point) -> Point:
@@ -96,7 +96,7 @@ async def jump(ground: Ground, row: Row, seconds: float) -> Row:
     """The wall clock leaps six hours forth and back under running processes, and some start under it."""
     clock = SharedNumber(ground.directory / "clock")
     ground.injections = {"clock": str(clock.path)}
-    await _begin(ground, row)
+    await begin(ground, row)
     jumps = 0
     for offset in (JUMP, -JUMP, 0):
         await asyncio.sleep(seconds)
@@ -109,7 +109,7 @@ async def jump(ground: Ground, row: Row, seconds: float) -> Row:
                 row.broken.append(f"process {child.serial} did not stop")
         await ground.start(2)
     row.events = f"{jumps} jumps, {jumps * 2} starts under a clock that had jumped"
-    return await _end(ground, row)
+    return await end(ground, row)
 
 
 async def fill(ground: Ground, row: Row, seconds: float) -> Row:
@@ -119,7 +119,7 @@ async def fill(ground: Ground, row: Row, seconds: float) -> Row:
     ground.provider.policy.override["padding"] = "x" * PADDING
     async with _small_disk(ground) as disk:
         row.figures.append(disk.how)
-        await _begin(ground, row)
+        await begin(ground, row)
         for again in (False, True):
             await asyncio.sleep(seconds / 4)
             disk.fill()
@@ -143,7 +143,7 @@ async def fill(ground: Ground, row: Row, seconds: float) -> Row:
         row.events = f"2 times full, {refused} answers that the journal could not take"
         if not refused:
             row.broken.append("the journal never noticed")
-        return await _end(ground, row)
+        return await end(ground, row)
 
 
 class Disk:
@@ -203,14 +203,16 @@ async def _command(*words: str) -> int:
     return await asyncio.wait_for(process.wait(), 10)
 
 
-async def _begin(ground: Ground, row: Row) -> None:
-    ground.gateway.delay = lambda: ground.rng.uniform(0.0, SLOWEST)
+async def begin(ground: Ground, row: Row, slowest: float = SLOWEST) -> None:
+    """Connections, and processes that refresh them at a provider that takes up to `slowest` seconds."""
+    ground.gateway.delay = lambda: ground.rng.uniform(0.0, slowest)
     await ground.seed(POOL)
     await ground.start(row.processes)
     await ground.started()
 
 
-async def _end(ground: Ground, row: Row) -> Row:
+async def end(ground: Ground, row: Row) -> Row:
+    """Stop, and look what became of every connection."""
     row.broken += [f"process {child.serial} ended" for child in ground.children.values() if not child.running]
     stuck = await ground.settle()
     row.broken += await ground.stop()

@@ -9,12 +9,11 @@ import time
 from functools import partial
 
 from faults.databases import Databases
-from faults.examine import examine
 from faults.ground import Ground
+from faults.machine import begin, end
 from faults.report import Row
 from tests.support.postgres import PostgresServer, StopMode
 
-POOL = 40
 AWAY = 4.0
 """Seconds for which the server is stopped."""
 SLOWEST = 0.3
@@ -23,7 +22,7 @@ SLOWEST = 0.3
 
 async def restarts(ground: Ground, row: Row, databases: Databases, server: PostgresServer, times: int) -> Row:
     """Ordered restarts, crashes, and a stop of some seconds."""
-    await _begin(ground)
+    await begin(ground, row, SLOWEST)
     modes: list[StopMode] = ["fast", "immediate"]
     for number in range(times):
         await asyncio.sleep(ground.rng.uniform(0.7, 2.0))
@@ -33,12 +32,12 @@ async def restarts(ground: Ground, row: Row, databases: Databases, server: Postg
     await asyncio.sleep(AWAY)
     await databases.blocking(server.start)
     row.events = f"{(times + 1) // 2} restarts, {times // 2} crashes, 1 stop of {AWAY:g} s"
-    return await _end(ground, row)
+    return await end(ground, row)
 
 
 async def failovers(ground: Ground, row: Row, databases: Databases, pair: Pair, times: int) -> Row:
     """Again and again the primary dies without a word and its standby is promoted."""
-    await _begin(ground)
+    await begin(ground, row, SLOWEST)
     for number in range(times):
         await asyncio.sleep(ground.rng.uniform(1.5, 3.0))
         await databases.blocking(pair.lose_primary)
@@ -48,7 +47,7 @@ async def failovers(ground: Ground, row: Row, databases: Databases, pair: Pair, 
             await databases.blocking(pair.follow)
     await asyncio.sleep(1.0)
     row.events = f"{times} failovers"
-    return await _end(ground, row)
+    return await end(ground, row)
 
 
 class Pair:
@@ -95,19 +94,3 @@ class Pair:
         """Stop and delete both."""
         self._standby.close()
         self._primary.close()
-
-
-async def _begin(ground: Ground) -> None:
-    ground.gateway.delay = lambda: ground.rng.uniform(0.0, SLOWEST)
-    await ground.seed(POOL)
-    await ground.start(4)
-    await ground.started()
-
-
-async def _end(ground: Ground, row: Row) -> Row:
-    row.broken += [f"process {child.serial} ended" for child in ground.children.values() if not child.running]
-    stuck = await ground.settle()
-    row.broken += await ground.stop()
-    (await examine(ground, stuck)).fill(row)
-    row.refreshes = ground.ledger.refreshes
-    return row

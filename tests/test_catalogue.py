@@ -212,7 +212,7 @@ def test_minimal_definition_has_the_standards_defaults(definition: Callable[...,
         (
             'url = "https://acme.example/token"',
             "",
-            "token.url: is required (or set operator_supplied = true)",
+            "token.url: is required (or set operator_supplied = true, or discovery = true)",
         ),
         (
             "schema = 1",
@@ -301,7 +301,7 @@ def test_mistake_in_a_table_is_named(definition: Callable[..., Path], lines: str
 def test_issuer_in_response_needs_an_issuer(definition: Callable[..., Path]) -> None:
     """A required `iss` with nothing to compare it to is refused."""
     found = problems(definition(("[token]", "issuer_in_response = true\n\n[token]")))
-    assert found == ["acme.toml: authorization.issuer: is required with issuer_in_response"]
+    assert found == ["acme.toml: authorization.issuer: is required with authorization.issuer_in_response"]
 
 
 def test_syntax_error_names_the_line(definition: Callable[..., Path]) -> None:
@@ -349,6 +349,7 @@ def test_parameters_fill_the_urls(shipped: Catalogue) -> None:
     assert own.refresh_url == own.token_url
     assert own.revocation_url is None
     default = resolve_endpoints(microsoft, client_id="id", parameters={}, supplied={})
+    assert default.authorization_url is not None
     assert "/common/" in default.authorization_url
 
 
@@ -362,6 +363,9 @@ def test_demo_endpoints_come_from_its_base_url(shipped: Catalogue) -> None:
         refresh_url=f"{base}/token",
         revocation_url=f"{base}/revoke",
         identity_url=f"{base}/userinfo",
+        pushed_url=None,
+        device_url=None,
+        jwks_url=None,
         issuer=base,
     )
 
@@ -458,7 +462,7 @@ def test_incomplete_endpoints_say_what_the_operator_must_do(
 
 def test_unset_endpoints_count_as_not_supplied(shipped: Catalogue) -> None:
     """Settings may pass every name, with None where the operator gave nothing."""
-    nothing = dict.fromkeys(("authorization_url", "token_url", "revocation_url", "userinfo_url"))
+    nothing = dict.fromkeys(("authorization_url", "token_url", "pushed_url", "device_url", "jwks_url", "issuer"))
     assert endpoint_problems(shipped["xero"], parameters={}, supplied=nothing) == []
 
 

@@ -42,6 +42,7 @@ def test_shipped_definition_resolves_with_its_defaults(shipped: Catalogue, name:
     """A well-known provider wants no more than client id and secret, and is always spoken to by https."""
     endpoints = resolve_endpoints(shipped[name], client_id="id", parameters={}, supplied={})
     for url in (endpoints.authorization_url, endpoints.token_url, endpoints.refresh_url):
+        assert url is not None
         assert url.startswith("https://")
         assert "{" not in url
     assert shipped[name].docs_url

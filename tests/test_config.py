@@ -40,6 +40,12 @@ SETTINGS = {
     "worker": Example("off", '"off"', "off"),
     "worker_concurrency": Example("4", "4", 4),
     "provider_timeout": Example("7.5", "7.5", 7.5),
+    "provider_networks": Example(
+        "127.0.0.1, fd00::/8 idp.internal",
+        '["127.0.0.1", "fd00::/8", "idp.internal"]',
+        ["127.0.0.1", "fd00::/8", "idp.internal"],
+    ),
+    "provider_ca_file": Example("/etc/gk/ca.pem", '"/etc/gk/ca.pem"', Path("/etc/gk/ca.pem")),
     "database_pool": Example("3", "3", 3),
     "providers_dir": Example("/etc/gk", '"/etc/gk"', Path("/etc/gk")),
     "journal_dir": Example("/var/journal", '"/var/journal"', Path("/var/journal")),
@@ -54,6 +60,13 @@ CLIENT = {
     "token_url": Example("https://p.example/t/", '"https://p.example/t/"', "https://p.example/t/"),
     "revocation_url": Example("https://p.example/r", '"https://p.example/r"', "https://p.example/r"),
     "userinfo_url": Example("https://p.example/u?v=1", '"https://p.example/u?v=1"', "https://p.example/u?v=1"),
+    "pushed_url": Example("https://p.example/par", '"https://p.example/par"', "https://p.example/par"),
+    "device_url": Example("https://p.example/d", '"https://p.example/d"', "https://p.example/d"),
+    "jwks_url": Example("https://p.example/k", '"https://p.example/k"', "https://p.example/k"),
+    "issuer": Example("https://p.example/", '"https://p.example/"', "https://p.example/"),
+    "resource": Example("https://mcp.example/mcp", '"https://mcp.example/mcp"', "https://mcp.example/mcp"),
+    "client_authentication": Example("private_key_jwt", '"private_key_jwt"', "private_key_jwt"),
+    "certificate": Example("bank", '"bank"', "bank"),
     "scopes": Example("read write", '["read", "write"]', ["read", "write"]),
 }
 DEFAULTS = {name: field.get_default(call_default_factory=True) for name, field in Settings.model_fields.items()}
@@ -120,7 +133,7 @@ def test_every_client_setting_from_the_environment_and_the_file(name: str, tmp_p
     ]
     for client in (loaded.clients["my-provider"] for loaded in settings):
         assert getattr(client, name) == example.value
-        assert getattr(ClientSettings(), name) is None
+        assert getattr(ClientSettings(), name) == ("default" if name == "certificate" else None)
 
 
 def test_parameters_from_the_environment_and_the_file(tmp_path: Path) -> None:
@@ -249,10 +262,16 @@ def test_paths_begin_at_home(tmp_path: Path) -> None:
     """~ is the home directory wherever a path is given; that of a stranger is a problem."""
     (tmp_path / "home").mkdir()
     (tmp_path / "home/url").write_text("sqlite:////db")
-    names = ("DATA_DIR", "ROOT_KEYSET_FILE", "PROVIDERS_DIR", "JOURNAL_DIR")
+    names = ("DATA_DIR", "ROOT_KEYSET_FILE", "PROVIDERS_DIR", "JOURNAL_DIR", "PROVIDER_CA_FILE")
     environ = {f"GRANTKEEPER_{name}": f"~/{name}" for name in names}
     settings = load_settings(environ | {"GRANTKEEPER_DATABASE_URL_FILE": "~/url"})
-    paths = (settings.data_dir, settings.root_keyset_file, settings.providers_dir, settings.journal_dir)
+    paths = (
+        settings.data_dir,
+        settings.root_keyset_file,
+        settings.providers_dir,
+        settings.journal_dir,
+        settings.provider_ca_file,
+    )
     assert paths == tuple(tmp_path / "home" / name for name in names)
     assert settings.database == "sqlite:////db"
     assert problems(providers_dir="~nobody-here/x") == [

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from grantkeeper.config import load_settings
+from grantkeeper.config import ClientSettings, load_settings
 from grantkeeper.errors import ConfigError
 
 
@@ -108,6 +108,26 @@ def test_database_urls(value: str, good: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    "value", ["127.0.0.1", "10.1.0.0/16", "::1", "fd00::/8", "idp.internal", "localhost", "IdP_1.example.com.", "1.com"]
+)
+def test_a_good_provider_network(value: str) -> None:
+    """Addresses, networks and host names, also several."""
+    assert load_settings({"GRANTKEEPER_PROVIDER_NETWORKS": value}).provider_networks == [value]
+    assert load_settings({}, None, {"provider_networks": [value, "::1"]}).provider_networks == [value, "::1"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["10.1.2.3/16", "10.1", "127.1", "300.0.0.1", "0x7f000001", "127.0.0.1:80", "[::1]", "*", "*.internal", "a..b",
+     "http://idp.internal", "10.0.0.0-10.0.0.9", "10.0.0.0/33", "idp.internal/24", "fe80::1%", "\u0661.0.0.1"],
+)  # fmt: skip
+def test_a_bad_provider_network(value: str) -> None:
+    """A typing mistake allows nothing by chance: it is told, with what would be good."""
+    (problem,) = problems({"GRANTKEEPER_PROVIDER_NETWORKS": f"127.0.0.1,{value}"})
+    assert problem.startswith("provider_networks: must hold addresses, networks by their first address, or host names")
+
+
+@pytest.mark.parametrize(
     "value", ["", "Europe/Atlantis", "Europe", "../../etc/passwd", "/etc/localtime", "GMT+25", "\0"]
 )
 def test_bad_time_zones(value: str) -> None:
@@ -133,6 +153,36 @@ def test_bounds(name: str, bad: list[str]) -> None:
     for value in bad:
         (problem,) = problems({f"GRANTKEEPER_{name.upper()}": value})
         assert problem.startswith(f"{name}: ")
+
+
+CLIENT_URLS = [name for name in ClientSettings.model_fields if name.endswith("_url") or name in ("issuer", "resource")]
+
+
+@pytest.mark.parametrize("name", CLIENT_URLS)
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ("p.example", "must be an absolute http(s) URL"),
+        ("ftp://p.example", "must be an absolute http(s) URL"),
+        ("http://p.example", "must be https"),
+        ("https://us:er@p.example", "must not carry a user, a password or a fragment"),
+        ("https://p.example/#a", "must not carry a user, a password or a fragment"),
+        ("https://p.example/a b", "must not contain spaces or control characters"),
+        ("https://p.example:0/", "must have a port from 1 to 65535, or none"),
+    ],
+)
+def test_bad_urls_of_a_client(name: str, bad: str, message: str) -> None:
+    """Every URL that an operator gives for a provider is looked at, under its own name."""
+    (problem,) = problems({f"GRANTKEEPER_CLIENTS__ACME__{name.upper()}": bad})
+    assert problem.startswith(f"clients.acme.{name}: {message}")
+
+
+def test_urls_of_a_client() -> None:
+    """None is forgotten here; this machine needs no https."""
+    assert len(CLIENT_URLS) == 9
+    for name in CLIENT_URLS:
+        settings = load_settings({f"GRANTKEEPER_CLIENTS__ACME__{name.upper()}": "http://127.0.0.1:8080/x"})
+        assert getattr(settings.clients["acme"], name) == "http://127.0.0.1:8080/x"
 
 
 @pytest.mark.parametrize("token", ["", "0123456789abcdef", "!~" * 8, "x" * 500])

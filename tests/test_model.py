@@ -12,7 +12,9 @@ from grantkeeper.errors import InvalidValue
 from grantkeeper.model import (
     LABEL_LENGTH,
     Account,
+    AttemptSecrets,
     Claim,
+    DeviceCode,
     Grant,
     Lease,
     Login,
@@ -124,7 +126,9 @@ def test_reprs_show_no_secret() -> None:
     account = Account(uuid="a", name="Analytical Engines", created_at=NOW)
     login = Login(uuid="l", user=user, account=account, created_at=NOW)
     grant = Grant(tokens=tokens(NOW), scopes=("read",))
-    attempt = new_authorization(login, code_verifier="secret-verifier", nonce="secret-nonce")
+    device = DeviceCode(device_code="secret-code", user_code="secret-word", verification_uri="https://p.example/go")
+    secrets = AttemptSecrets(code_verifier="secret-verifier", nonce="secret-nonce", dpop_key="secret-key", device=device)
+    attempt = new_authorization(login, secrets=secrets)
     held = new_held_grant(login, grant=grant)
     lease = Lease(connection_uuid="c", owner="o", fence=1, expires_at=NOW)
     claim = Claim(lease=lease, connection=new_connection("a"), sealed_tokens=b"secret-sealed")

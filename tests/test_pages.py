@@ -37,7 +37,7 @@ def page_routes(world: World) -> list[Route]:
 
 def addressed(path: str, connection_uuid: str) -> str:
     """A route's path with its parameters filled in."""
-    return path.replace("{uuid}", connection_uuid).replace("{provider}", "demo")
+    return path.replace("{uuid}", connection_uuid).replace("{provider}", "demo").replace("{handle}", "h" * 43)
 
 
 def row(page: Page, connection_uuid: str) -> dict[str, str]:
@@ -166,9 +166,10 @@ class TestStatusInWords:
         """Calendar times are told in the configured zone."""
         async with _world(tmp_path, timezone="Europe/Paris") as world, somebody(world) as person:
             await person.sign_in()
-            await person.connect()
-            assert "15:" in person.page.tagged("time")[0]["title"]
-            assert person.page.tagged("time")[0]["title"].endswith("CET")
+            uuid = await person.connect()
+            await _update(world, uuid, next_refresh_at=world.clock.now() + 50 * MINUTE)
+            page = await person.open("/connections")
+            assert page.tagged("time")[0]["title"] == "16 January 2026, 15:00 CET"
 
     async def test_no_refresh_token(self, person: Person) -> None:
         """A grant without a refresh token says when it ends; once it has ended, that it must be renewed by hand."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 from collections import Counter
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from grantkeeper.clock import DAY, HOUR, MINUTE, SECOND, Instant
-from grantkeeper.model import TokenSet
+from grantkeeper.model import Renewal, TokenSet
 from grantkeeper.schedule import IN_USE, RefreshPolicy, fresh_enough, refresh_due_at, retry_delay
 from grantkeeper.testing import FakeClock
 
@@ -18,6 +19,7 @@ NOW = FakeClock().now()
 LONG_AGO = NOW - IN_USE - 1
 AHEAD = RefreshPolicy()
 ON_DEMAND = RefreshPolicy(ahead=False)
+AGAIN = Renewal(grant="client_credentials")
 
 jitters = st.floats(0, 1, exclude_max=True)
 lifetimes = st.integers(0, 400 * DAY)
@@ -35,12 +37,14 @@ def tokens(
     issued_at: Instant = NOW,
     refresh_token: str | None = "secret-refresh",
     refresh_life: int | None = None,
+    renewal: Renewal | None = None,
 ) -> TokenSet:
     """A token set whose tokens live so long from its issue; None: for ever, or nobody knows how long."""
     return TokenSet(
         access_token="secret-access",
         token_type="Bearer",
         refresh_token=refresh_token,
+        renewal=renewal,
         issued_at=issued_at,
         access_token_expires_at=None if lifetime is None else issued_at + lifetime,
         refresh_token_expires_at=None if refresh_life is None else issued_at + refresh_life,
@@ -52,6 +56,7 @@ any_tokens = st.builds(
     st.none() | lifetimes,
     refresh_token=st.sampled_from(["secret-refresh", None]),
     refresh_life=st.none() | spans,
+    renewal=st.sampled_from([None, AGAIN]),
 )
 
 
@@ -197,6 +202,41 @@ def test_without_a_refresh_token_the_end_is_shown(
     assert refresh_due_at(held, policy, used_at, jitter) == held.access_token_expires_at
 
 
+# No refresh token, but a grant that is asked for again
+
+
+@given(lifetime=st.none() | lifetimes, policy=policies, used_at=uses, jitter=jitters, span=st.none() | spans)
+def test_what_can_be_asked_for_again_is_refreshed_ahead_while_in_use(
+    lifetime: int | None, policy: RefreshPolicy, used_at: Instant, jitter: float, span: int | None
+) -> None:
+    """As with a refresh token, and for readers' sake only: left alone, it has nothing that could die."""
+    held = tokens(lifetime, refresh_token=None, refresh_life=span, renewal=AGAIN)
+    due = refresh_due_at(held, policy, used_at, jitter)
+    if lifetime is None or not policy.ahead or NOW - used_at > IN_USE:
+        assert due is None
+    else:
+        assert due == refresh_due_at(tokens(lifetime), AHEAD, NOW, jitter)
+
+
+def test_a_grant_without_a_person_by_example() -> None:
+    """An hour's token: six minutes before its end while it is read; on demand, or a week after, when it is wanted."""
+    held = tokens(HOUR, refresh_token=None, renewal=Renewal(grant="token_exchange", source_uuid="u"))
+
+    assert refresh_due_at(held, AHEAD, NOW, 0.0) == NOW + 54 * MINUTE
+    assert refresh_due_at(held, AHEAD, LONG_AGO, 0.0) is None
+    assert refresh_due_at(held, ON_DEMAND, NOW, 0.0) is None
+
+
+@given(held=any_tokens.filter(lambda held: held.refresh_token is not None), policy=policies, used_at=uses)
+def test_a_refresh_token_counts_first(held: TokenSet, policy: RefreshPolicy, used_at: Instant) -> None:
+    """Where a grant that needs no person brought one all the same, it is kept alive like any other."""
+    either = {
+        refresh_due_at(msgspec.structs.replace(held, renewal=renewal), policy, used_at, 0.5)
+        for renewal in (None, AGAIN)
+    }
+    assert len(either) == 1
+
+
 # Always
 
 
@@ -259,6 +299,7 @@ def test_only_spans_count(held: TokenSet, policy: RefreshPolicy, used_at: Instan
         access_token=held.access_token,
         token_type=held.token_type,
         refresh_token=held.refresh_token,
+        renewal=held.renewal,
         issued_at=held.issued_at + shift,
         access_token_expires_at=moved(held.access_token_expires_at),
         refresh_token_expires_at=moved(held.refresh_token_expires_at),

@@ -13,24 +13,29 @@ import msgspec
 
 from grantkeeper import logs
 from grantkeeper.access import Access
-from grantkeeper.authorize import Authorizations
+from grantkeeper.authorize import Authorizations, Landing
 from grantkeeper.catalogue.load import load_catalogue
 from grantkeeper.clients import Clients
 from grantkeeper.clock import Clock, SystemClock
 from grantkeeper.config import Settings
 from grantkeeper.connections import Connections
 from grantkeeper.crypto import load_root_keyset
+from grantkeeper.discovery import Discovery
 from grantkeeper.errors import GrantkeeperError
+from grantkeeper.keys import ClientKeyring
 from grantkeeper.oauth.http import ProviderHttp
+from grantkeeper.oauth.sender import Sender
 from grantkeeper.refresh import Refresher
 from grantkeeper.revoke import Revoker
 from grantkeeper.sign_in import SignIn
 from grantkeeper.storage.authorizations import AuthorizationStore
+from grantkeeper.storage.client_keys import ClientKeyStore
 from grantkeeper.storage.connections import ConnectionStore
 from grantkeeper.storage.database import Database, instance_id
 from grantkeeper.storage.journal import Journal
 from grantkeeper.storage.migrate import open_database
 from grantkeeper.storage.people import PeopleStore
+from grantkeeper.storage.provider_metadata import ProviderMetadataStore
 from grantkeeper.storage.refreshes import RefreshStore
 from grantkeeper.storage.timekeeping import Timekeeper
 from grantkeeper.storage.vault import Vault
@@ -69,6 +74,8 @@ class Services(msgspec.Struct, frozen=True):
     revoker: Revoker
     worker: Worker
     http: ProviderHttp
+    keys: ClientKeyring
+    discovery: Discovery
 
 
 @asynccontextmanager
@@ -89,13 +96,16 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         await timekeeper.start()
         vault = Vault(database, root)
         await vault.check()
-        http = ProviderHttp(clock, settings.provider_timeout)
+        http = ProviderHttp(
+            settings.provider_timeout, allowed=settings.provider_networks, ca_file=settings.provider_ca_file
+        )
         undo.push_async_callback(http.close)
         owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         journal = Journal(settings.journal_path / await instance_id(database), owner, clock)
         journal.open()
         undo.callback(journal.close)
         services = _services(settings, clock, database, vault, clients, http, journal, owner)
+        await services.discovery.load()
         await services.refresher.recover()
         upkeep = [
             asyncio.create_task(services.refresher.upkeep()),
@@ -106,6 +116,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         finally:
             for task in upkeep:
                 task.cancel()
+            await _in_time(services.discovery.settle())
             await _in_time(services.refresher.settle())
             await _in_time(services.authorizations.settle())
             await _in_time(services.refresher.write_down())
@@ -137,11 +148,15 @@ def _services(
     owner: str,
 ) -> Services:
     people, store = PeopleStore(database, vault), ConnectionStore(database, vault)
-    refreshes = RefreshStore(database, vault, store)
-    refresher = Refresher(store, refreshes, vault, clients, http, journal, clock, owner)
-    revoker = Revoker(store, clients, http, clock)
+    refreshes, attempts = RefreshStore(database, vault, store), AuthorizationStore(database, vault)
+    keys = ClientKeyring(ClientKeyStore(database, vault), clock)
+    sender = Sender(http, keys, clock)
+    discovery = Discovery(ProviderMetadataStore(database, vault), clients, sender, clock, owner)
+    refresher = Refresher(store, refreshes, vault, clients, sender, journal, clock, owner)
+    revoker = Revoker(store, clients, sender, clock)
+    landing = Landing(attempts, store, refreshes, clients, clock)
     authorizations = Authorizations(
-        AuthorizationStore(database, vault), store, refreshes, clients, http, clock, settings.redirect_origins
+        attempts, store, landing, clients, discovery, sender, refresher, clock, settings.redirect_origins
     )
     return Services(
         settings=settings,
@@ -153,7 +168,7 @@ def _services(
         refreshes=refreshes,
         access=Access(people, clock, settings.rate_limit),
         sign_in=SignIn(people, clock, settings.session_hours),
-        connections=Connections(store, refresher, revoker, clock),
+        connections=Connections(store, clients, refresher, revoker, clock),
         authorizations=authorizations,
         refresher=refresher,
         revoker=revoker,
@@ -169,6 +184,8 @@ def _services(
             settings.history_days,
         ),
         http=http,
+        keys=keys,
+        discovery=discovery,
     )
 
 
@@ -199,7 +216,7 @@ class Application:
             self.services = services
             html = Html(self._settings.secure)
             self._edge = Edge(routes(services, html), Responses(html), self._clock, self._mounts)
-            loops = [asyncio.create_task(self._settle(services))]
+            loops = [asyncio.create_task(self._settle(services)), asyncio.create_task(services.discovery.run())]
             if self._settings.worker == "in-process":
                 loops.append(asyncio.create_task(services.worker.run()))
             try:
@@ -242,8 +259,10 @@ def routes(services: Services, html: Html) -> list[Route]:
     pages = Pages(
         html, sessions, services.connections, services.clients, services.clock, services.settings.timezone
     ).routes()
-    browser = Browser(html, sessions, services.connections, services.authorizations).routes()
-    public = Public(html, services.clients, services.database, api, services.settings.public_url).routes()
+    browser = Browser(html, sessions, services.connections, services.authorizations, services.clock).routes()
+    public = Public(
+        html, services.clients, services.keys, services.database, api, services.settings.public_url
+    ).routes()
     return [*api, *sessions.routes(), *pages, *browser, *public, *_metrics(services)]
 
 

@@ -13,6 +13,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
@@ -35,6 +36,8 @@ _SECRETS = ("database_url", "root_keyset", "client_secret", "metrics_token")
 # The root keyset's file is a setting of its own, read when it is needed.
 _READ_HERE = ("database_url", "metrics_token")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# A last label of digits would be an address, written wrong.
+_HOST = re.compile(r"(?:[\w-]{1,63}\.)*(?!\d+\.?$|0x)[\w-]{1,63}\.?", re.ASCII)
 
 
 def _default_data_dir() -> Path:
@@ -66,6 +69,17 @@ def _secure_url(value: str) -> SplitResult:
     raise ValueError("must have a port from 1 to 65535, or none")
 
 
+def _network_or_host(word: str) -> None:
+    with suppress(ValueError):
+        ip_network(word)
+        return
+    if not _HOST.fullmatch(word):
+        raise ValueError(
+            "must hold addresses, networks by their first address, or host names, "
+            "such as 127.0.0.1, 10.1.0.0/16 or idp.internal"
+        )
+
+
 def _origin(parts: SplitResult) -> str:
     return f"{parts.scheme}://{parts.netloc.lower()}"
 
@@ -83,12 +97,45 @@ class ClientSettings(BaseModel):
     token_url: str | None = Field(None, description="The token endpoint, likewise.")
     revocation_url: str | None = Field(None, description="The revocation endpoint (RFC 7009), likewise.")
     userinfo_url: str | None = Field(None, description="Where the connected identity is read, likewise.")
+    pushed_url: str | None = Field(
+        None, description="The pushed authorization request endpoint (RFC 9126), likewise."
+    )
+    device_url: str | None = Field(None, description="The device authorization endpoint (RFC 8628), likewise.")
+    jwks_url: str | None = Field(None, description="Where the server's public keys are, likewise.")
+    issuer: str | None = Field(
+        None,
+        description="The authorization server's issuer. With a client id it is all that a provider needs that the "
+        "catalogue does not have: the rest comes from the server's metadata.",
+    )
+    resource: str | None = Field(
+        None,
+        description="The URL of an API or MCP server that says itself who authorizes for it (RFC 9728): enough for a "
+        "provider that the catalogue does not have.",
+    )
+    client_authentication: str | None = Field(
+        None,
+        description="How we prove ourselves to a provider that the catalogue does not have, such as "
+        "`private_key_jwt`; otherwise its definition says.",
+    )
+    certificate: str = Field(
+        "default", description="The name of the certificate to show, where the provider wants one (RFC 8705)."
+    )
     scopes: Words | None = Field(None, description="The scopes to ask for, instead of the catalogue's.")
     parameters: dict[str, str] = Field(
         default_factory=dict, description="Values for the placeholders in the provider's URLs, such as `tenant`."
     )
 
-    @field_validator("authorization_url", "token_url", "revocation_url", "userinfo_url")
+    @field_validator(
+        "authorization_url",
+        "token_url",
+        "revocation_url",
+        "userinfo_url",
+        "pushed_url",
+        "device_url",
+        "jwks_url",
+        "issuer",
+        "resource",
+    )
     @classmethod
     def _endpoint(cls, value: str | None) -> str | None:
         if value is not None:
@@ -142,6 +189,15 @@ class Settings(BaseModel):
     provider_timeout: float = Field(
         20.0, gt=0, le=120, description="Seconds a provider may take for one request, from connecting to the last byte."
     )
+    provider_networks: Words = Field(
+        default_factory=list,
+        description="Addresses, networks or host names that providers may have although they are private, such as "
+        "`127.0.0.1` or `10.1.0.0/16`.",
+    )
+    provider_ca_file: Path | None = Field(
+        None,
+        description="A PEM file with certificate authorities that are trusted at providers, besides the machine's.",
+    )
     database_pool: int = Field(8, ge=2, le=100, description="PostgreSQL connections of one process.")
     providers_dir: Path | None = Field(
         None, description="A directory with your own provider definitions, added to the shipped ones."
@@ -183,6 +239,13 @@ class Settings(BaseModel):
             raise ValueError("must be origins, scheme and host without a path")
         return [_origin(parts) for parts in origins]
 
+    @field_validator("provider_networks")
+    @classmethod
+    def _networks(cls, value: list[str]) -> list[str]:
+        for word in value:
+            _network_or_host(word)
+        return value
+
     @field_validator("database_url")
     @classmethod
     def _database_scheme(cls, value: SecretStr) -> SecretStr:
@@ -201,7 +264,7 @@ class Settings(BaseModel):
             raise ValueError("must have 16 characters or more, without spaces or accents; try `openssl rand -hex 32`")
         return value
 
-    @field_validator("data_dir", "root_keyset_file", "providers_dir", "journal_dir")
+    @field_validator("data_dir", "root_keyset_file", "providers_dir", "journal_dir", "provider_ca_file")
     @classmethod
     def _home(cls, value: Path | None) -> Path | None:
         try:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import posixpath
 import re
 import uuid as uuids
+from urllib.parse import unquote, urlsplit
 
 from grantkeeper import logs
 from grantkeeper.access import Caller
+from grantkeeper.clients import Clients
 from grantkeeper.clock import Clock
-from grantkeeper.errors import GrantkeeperError, NotFound
+from grantkeeper.errors import GrantkeeperError, InvalidValue, NotFound, ProviderError, Unavailable
 from grantkeeper.model import Connection, Evidence, Scope, Summary, TokenSet, clean_label
+from grantkeeper.oauth import dpop
 from grantkeeper.refresh import Refresher
 from grantkeeper.revoke import Revoker
 from grantkeeper.storage.connections import ConnectionStore, Page
@@ -24,8 +28,11 @@ REVOCATION_PATIENCE = 5.0
 class Connections:
     """The connections of one caller's account; another account's do not exist for it."""
 
-    def __init__(self, store: ConnectionStore, refresher: Refresher, revoker: Revoker, clock: Clock) -> None:
+    def __init__(
+        self, store: ConnectionStore, clients: Clients, refresher: Refresher, revoker: Revoker, clock: Clock
+    ) -> None:
         self._store = store
+        self._clients = clients
         self._refresher = refresher
         self._revoker = revoker
         self._clock = clock
@@ -81,6 +88,48 @@ class Connections:
         caller.require(Scope.TOKENS_READ)
         return await self._refresher.instead_of(caller.account_uuid, _canonical(uuid), refused)
 
+    async def proof(
+        self,
+        caller: Caller,
+        uuid: str,
+        method: str,
+        url: str,
+        nonce: str | None = None,
+        access_token_hash: str | None = None,
+    ) -> str:
+        """A DPoP proof for one request with the connection's access token (RFC 9449 §7.1); the key stays here.
+
+        `access_token_hash`: of the token that goes with it (`ath`), where it may not be the stored one any more.
+        InvalidValue where the tokens are bound to no key, or the request is one that only we may make.
+        """
+        caller.require(Scope.TOKENS_READ)
+        uuid = _canonical(uuid)
+        held = await self._store.get_with_tokens(caller.account_uuid, uuid)
+        if held is None:
+            raise _unknown()
+        tokens = await self._store.open_tokens(held.connection, held.sealed_tokens)
+        if tokens.dpop_key is None:
+            raise InvalidValue({"uuid": ["This connection's tokens are bound to no key: they need no proof."]})
+        self._refuse_ours(held.connection, url)
+        return dpop.proof(
+            tokens.dpop_key,
+            method,
+            url,
+            self._clock.now(),
+            nonce=nonce,
+            access_token_hash=access_token_hash or dpop.token_hash(tokens.access_token),
+        )
+
+    def _refuse_ours(self, connection: Connection, url: str) -> None:
+        """No proof for the endpoints where tokens are made and ended: with one a stolen token could be renewed."""
+        try:
+            client = self._clients.of(connection)
+        except ProviderError as error:
+            raise Unavailable(f"No proof can be made: {error.message}", 60) from None
+        ours = (client.token_url, client.refresh_url, client.pushed_url, client.device_url, client.revocation_url)
+        if _place(url) in {_place(endpoint) for endpoint in ours if endpoint}:
+            raise InvalidValue({"url": ["That is where tokens are made or ended: such a request is ours to make."]})
+
     async def disconnect(self, caller: Caller, uuid: str, request_id: str) -> None:
         """Remove a connection at once and have its grant revoked at the provider."""
         caller.require(Scope.CONNECTIONS_WRITE)
@@ -104,6 +153,22 @@ class Connections:
             request_id=request_id,
             detail=detail,
         )
+
+
+def _place(url: str) -> tuple[str, str]:
+    """Host and path of a URL, equal for all spellings that some server might take for the same; InvalidValue.
+
+    Whoever compares a proof's URL with its own may decode it first, and need not know by which scheme and port it was
+    reached.
+    """
+    parts = urlsplit(dpop.target(url))
+    path = parts.path
+    while (plain := unquote(path)) != path:
+        path = plain
+    # What follows a semicolon is a parameter to some servers, what follows a question mark a query.
+    path = re.sub(r"[?#].*", "", path.replace("\\", "/"), flags=re.DOTALL)
+    segments = (segment.partition(";")[0] for segment in path.split("/"))
+    return (parts.hostname or "").rstrip("."), posixpath.normpath("/" + "/".join(segments).lstrip("/")).casefold()
 
 
 def _canonical(uuid: str) -> str:

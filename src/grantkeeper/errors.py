@@ -224,6 +224,9 @@ class ClientRejected(ProviderError):
 class AddressRefused(ClientRejected):
     """The provider's address is not one of the public Internet, nor allowed by the operator: nothing was sent."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="address_refused")
+
 
 class StorageError(GrantkeeperError):
     """The database refused or broke a statement."""

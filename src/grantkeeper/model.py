@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
@@ -55,8 +56,23 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """A frozen domain type whose fields are named at every construction."""
 
 
+class Renewal(Record, frozen=True):
+    """How the next token set is had where there is no refresh token: the same grant, asked for again.
+
+    `subject`: of whom a JWT bearer assertion speaks (None: of us); `source_uuid`: the connection whose access
+    token is exchanged.
+    """
+
+    grant: Literal["client_credentials", "jwt_bearer", "token_exchange"]
+    subject: str | None = None
+    source_uuid: str | None = None
+
+
 class TokenSet(Record, frozen=True):
-    """What the provider gave last (RFC 6749 §5.1). Its `repr` shows neither token."""
+    """What the provider gave last (RFC 6749 §5.1). Its `repr` shows neither token nor key.
+
+    `dpop_key`: the private JWK, as JSON, to which the tokens are bound (RFC 9449 §5).
+    """
 
     access_token: str
     token_type: str
@@ -64,9 +80,16 @@ class TokenSet(Record, frozen=True):
     access_token_expires_at: Instant | None = None
     refresh_token_expires_at: Instant | None = None
     issued_at: Instant = 0
+    dpop_key: str | None = None
+    renewal: Renewal | None = None
 
     def __repr__(self) -> str:
-        return f"TokenSet(expires_at={self.access_token_expires_at}, refreshable={self.refresh_token is not None})"
+        return f"TokenSet(expires_at={self.access_token_expires_at}, renewable={self.renewable})"
+
+    @property
+    def renewable(self) -> bool:
+        """Whether the next token set can be had without a person."""
+        return self.refresh_token is not None or self.renewal is not None
 
 
 class Grant(Record, frozen=True):
@@ -112,6 +135,11 @@ class Connection(Summary, frozen=True, kw_only=True):
     failure: str | None = None
     must_act: MustAct = MustAct.NOBODY
     lease_expires_at: Instant | None = None
+
+
+def granted(connection: Connection, tokens: TokenSet) -> Grant:
+    """What a connection holds, with its token set: what an answer leaves out stays as it is there."""
+    return Grant(tokens=tokens, scopes=connection.scopes, subject=connection.subject, identity=connection.identity)
 
 
 class Lease(Record, frozen=True):
@@ -214,11 +242,39 @@ class PersonalAccessToken(Record, frozen=True):
     revoked_at: Instant | None = None
 
 
-class Authorization(Record, frozen=True):
-    """One in-flight, single-use browser attempt (RFC 6749 §4.1). Its `repr` shows no verifier.
+class DeviceCode(Record, frozen=True):
+    """What a device authorization endpoint gave (RFC 8628 §3.2). Its `repr` shows no code.
 
-    `connection_uuid` is set when an existing connection is reauthorized; `browser_hash` binds the
-    attempt to the browser that began it.
+    `interval`: seconds between two polls.
+    """
+
+    device_code: str
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str | None = None
+    interval: int = 5
+
+    def __repr__(self) -> str:
+        return f"DeviceCode(verification_uri={self.verification_uri!r})"
+
+
+class AttemptSecrets(Record, frozen=True):
+    """What only we may know of an attempt in flight. Its `repr` shows none of it."""
+
+    code_verifier: str | None = None
+    nonce: str | None = None
+    dpop_key: str | None = None
+    device: DeviceCode | None = None
+
+    def __repr__(self) -> str:
+        return "AttemptSecrets()"
+
+
+class Authorization(Record, frozen=True):
+    """One in-flight, single-use attempt (RFC 6749 §4.1, RFC 8628).
+
+    `state_hash`: of the state, or of the handle that a device authorization has here. `connection_uuid` is set
+    when an existing connection is authorized again; `browser_hash` binds the attempt to the browser that began it.
     """
 
     state_hash: bytes
@@ -230,8 +286,7 @@ class Authorization(Record, frozen=True):
     browser_hash: bytes
     created_at: Instant
     expires_at: Instant
-    code_verifier: str | None = None
-    nonce: str | None = None
+    secrets: AttemptSecrets = AttemptSecrets()
     connection_uuid: str | None = None
     redirect_to: str | None = None
 

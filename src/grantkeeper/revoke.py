@@ -11,8 +11,8 @@ from grantkeeper.clients import Clients
 from grantkeeper.clock import DAY, SECOND, Clock
 from grantkeeper.errors import ProviderError, ProviderUnavailable, SealError
 from grantkeeper.model import Evidence
-from grantkeeper.oauth.http import ProviderHttp
-from grantkeeper.oauth.revocation import revocation_request, revocation_response
+from grantkeeper.oauth.revocation import revocation_call, revocation_response
+from grantkeeper.oauth.sender import Sender
 from grantkeeper.schedule import retry_delay
 from grantkeeper.storage.connections import ConnectionStore, PendingRevocation
 
@@ -28,13 +28,13 @@ class Revoker:
         self,
         store: ConnectionStore,
         clients: Clients,
-        http: ProviderHttp,
+        sender: Sender,
         clock: Clock,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
         self._clients = clients
-        self._http = http
+        self._sender = sender
         self._clock = clock
         self._jitter = jitter
 
@@ -78,8 +78,8 @@ class Revoker:
 
     async def _ask(self, revocation: PendingRevocation) -> str:
         client = self._clients.registered(revocation.provider, revocation.client_id)
-        request = revocation_request(client, await self._store.open_revocation(revocation))
-        if request is None:
+        call = revocation_call(client, await self._store.open_revocation(revocation))
+        if call is None:
             return "not_supported"
-        revocation_response(client, await self._http.send(request), self._clock.now())
+        revocation_response(client, await self._sender.call(client, call), self._clock.now())
         return "revoked"

@@ -34,7 +34,8 @@ class RefreshPolicy(Record, frozen=True):
 def refresh_due_at(tokens: TokenSet, policy: RefreshPolicy, used_at: Instant, jitter: float) -> Instant | None:
     """When the worker should see to these tokens; None: never. `used_at`: when a reader last took one.
 
-    - No refresh token: when the access token expires, to be shown as such.
+    - No refresh token, and no grant that is asked for again: when the access token expires, to be shown as such.
+    - No refresh token, but such a grant: ahead while in use, else on demand, as there is nothing to keep alive.
     - In use (a reader took a token within `IN_USE` of this set's issue), and refreshed ahead: before
       the last tenth of the access token's lifetime or its last five minutes, whichever is more, but
       not before half of it.
@@ -53,8 +54,12 @@ def refresh_due_at(tokens: TokenSet, policy: RefreshPolicy, used_at: Instant, ji
     `jitter` in [0, 1) pulls dates earlier, so that connections made together drift apart: by up to an
     eighth of the access token's lifetime, or a tenth of the wait until the refresh token must be used.
     """
-    if tokens.refresh_token is None:
+    if not tokens.renewable:
         return tokens.access_token_expires_at
+    if tokens.refresh_token is None:
+        in_use = policy.ahead and tokens.issued_at - used_at <= IN_USE
+        expires_at = tokens.access_token_expires_at
+        return _ahead_at(tokens.issued_at, expires_at, jitter) if in_use and expires_at is not None else None
     alive = _kept_alive_at(tokens, policy, jitter)
     if tokens.access_token_expires_at is None:
         return alive

@@ -118,7 +118,7 @@ class Worker:
         claims: list[Claim] = []
         if not due:
             return claims, False, nap
-        until = now + int(self._refresher.lease_seconds * SECOND)
+        until = self._refresher.lease_until(now)
         for number, provider in enumerate(due):
             # The share of those that need less goes to those behind them.
             share = -(-(places - len(claims)) // (len(due) - number))

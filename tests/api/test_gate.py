@@ -31,7 +31,8 @@ def routes(world: World, access: str) -> Iterator[Route]:
 async def call(client: httpx2.AsyncClient, route: Route, uuid: str = UNKNOWN_UUID) -> httpx2.Response:
     """A request that would change something if the gate let it pass."""
     hashed = {"refused_token_sha256": "0" * 64}
-    body = {"label": "taken", "name": "taken", "password": PASSWORD, "account_uuid": uuid, **hashed}
+    proven = {"method": "GET", "url": "https://api.example.com/me"}
+    body = {"label": "taken", "name": "taken", "password": PASSWORD, "account_uuid": uuid, **hashed, **proven}
     json = body if route.method in ("PUT", "POST", "PATCH") and route.kind == "api" else None
     return await client.request(route.method, address(route, uuid), json=json)
 

@@ -23,6 +23,7 @@ CALLS = {
     ("delete", f"{INDEX}/{{uuid}}"): {204},
     ("get", f"{INDEX}/{{uuid}}/token"): {200, 409},
     ("post", f"{INDEX}/{{uuid}}/token"): {200, 409, 415},
+    ("post", f"{INDEX}/{{uuid}}/proof"): {200, 415},
     ("get", "/api/v1/oauth/providers"): {200},
     ("get", "/api/v1/logins"): {200},
     ("post", TOKENS): {201, 415},

@@ -220,13 +220,33 @@ class TestProviders:
             "CLIENTS__DEMO__CLIENT_ID": "id",
             "CLIENTS__DEMO__CLIENT_SECRET": "hush-hush",
             "CLIENTS__DEMO__PARAMETERS__BASE_URL": url,
+            "PROVIDER_NETWORKS": "127.0.0.1",
         }
         told = installed.json("doctor", "demo", code=1)
-        assert [check["subject"] for check in told["checks"]] == ["demo"]
+        assert {check["subject"] for check in told["checks"]} == {"demo"}
         assert f"token endpoint {url}/token: the provider did not answer" in findings(told, "fail")
         assert "firewall" in findings(told, "fail")
         assert "hush-hush" not in json.dumps(told)
         assert "1 failed" in installed.run("doctor", "demo", code=1).stdout
+
+    def test_inside_our_network(self, installed: Installation) -> None:
+        """One at an address that nobody allowed fails with the address, its class, and the setting that allows it."""
+        installed.environment = {
+            "CLIENTS__DEMO__CLIENT_ID": "id",
+            "CLIENTS__DEMO__CLIENT_SECRET": "hush-hush",
+            "CLIENTS__DEMO__PARAMETERS__BASE_URL": "http://127.0.0.1:9",
+        }
+        said = findings(installed.json("doctor", "demo", code=1), "fail")
+        assert "http://127.0.0.1:9/token: 127.0.0.1 is a loopback address; allow it with provider_networks" in said
+        assert "Providers inside your network" in said
+
+    def test_authorities_that_are_none(self, installed: Installation, tmp_path: Path) -> None:
+        """A file that holds no certificate authorities is named, and nothing is asked without them."""
+        (tmp_path / "ca.pem").write_text("nothing")
+        installed.environment = {"PROVIDER_CA_FILE": str(tmp_path / "ca.pem"), "CLIENTS__XERO__CLIENT_ID": "id"}
+        assert "ca.pem cannot be used: it holds no PEM certificates" in findings(
+            installed.json("doctor", code=1), "fail"
+        )
 
     def test_incomplete(self, installed: Installation) -> None:
         """One that lacks its secret is not offered, nor is one that nobody knows."""

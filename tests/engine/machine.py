@@ -161,7 +161,7 @@ class Machine:
 
         async def run_due() -> None:
             now = self.clock.now()
-            until = now + int(process.refresher.lease_seconds * SECOND)
+            until = process.refresher.lease_until(now)
             policy = self.clients.policy("demo")
             for claim in await process.store.claim_due("demo", policy, process.owner, now, until, 10):
                 await process.refresher.run(claim)

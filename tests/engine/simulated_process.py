@@ -21,6 +21,7 @@ from grantkeeper.storage.journal import Entry, Journal
 from grantkeeper.storage.refreshes import RefreshStore
 from grantkeeper.storage.vault import Vault
 from grantkeeper.testing import FakeClock
+from tests.support.sender import keyless
 from tests.engine.simulated_provider import Call
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Network:
         self._machine = machine
         self._process = process
 
-    async def send(self, request: Request) -> Response:
+    async def send(self, request: Request, certificate: object = None) -> Response:
         """The answer, or ProviderUnavailable."""
         self._process.breathe()
         form = parse_qs(request.body.decode())
@@ -213,7 +214,7 @@ class Process:
             self.store,
             vault,
             machine.clients,
-            cast(ProviderHttp, Network(machine, self)),
+            keyless(cast(ProviderHttp, Network(machine, self)), self.clock),
             self.journal,
             self.clock,
             owner,

@@ -184,7 +184,7 @@ async def test_a_spent_code_is_not_a_connection(world: World) -> None:
     world.clock.advance(61)
     failure = await fails(world, callback)
 
-    assert (failure.reason, failure.status) == ("malformed_answer", 502)
+    assert (failure.reason, failure.status) == ("invalid_grant", 502)
     assert await connections_of(world) == []
 
 
@@ -194,7 +194,7 @@ async def test_a_code_of_another_attempt_is_useless(world: World) -> None:
     theirs = world.provider.approve(await begin(world))
     code = parse_qs(urlsplit(theirs).query)["code"][0]
 
-    assert (await fails(world, changed(mine, code=code))).reason == "malformed_answer"
+    assert (await fails(world, changed(mine, code=code))).reason == "invalid_grant"
     assert await connections_of(world) == []
 
 

@@ -12,8 +12,9 @@ from grantkeeper.catalogue.load import load_catalogue
 from grantkeeper.clients import Clients
 from grantkeeper.config import ClientSettings
 from grantkeeper.errors import ClientRejected, NotFound
-from grantkeeper.oauth.authorization import authorization_url
-from grantkeeper.oauth.token import refresh_request
+from grantkeeper.model import AttemptSecrets
+from grantkeeper.oauth.authorization import authorization_parameters, front_channel_url
+from grantkeeper.oauth.grants import refresh_call
 from grantkeeper.schedule import RefreshPolicy
 
 FUNDMENT = {"authorization_url": "https://f.example/authorize", "token_url": "https://f.example/token"}
@@ -83,21 +84,23 @@ def test_the_operators_endpoints_bring_their_functions() -> None:
 def test_microsoft_keeps_its_refresh_token_alive() -> None:
     """Its answers leave `offline_access` out of the scopes; a refresh without it would bring no refresh token."""
     client = clients(microsoft={}).offered("microsoft")
-    sent = parse_qs(refresh_request(client, "rt", ("openid", "User.Read")).body.decode())
+    sent = refresh_call(client, "rt", ("openid", "User.Read")).parameters
 
-    assert sent["scope"] == ["openid User.Read offline_access"]
+    assert sent["scope"] == "openid User.Read offline_access"
 
 
 def test_salesforce_gets_no_scope_at_a_refresh() -> None:
     """It refuses what it has granted before."""
     client = clients(salesforce={}).offered("salesforce")
 
-    assert b"scope" not in refresh_request(client, "rt", ("api",)).body
+    assert "scope" not in refresh_call(client, "rt", ("api",)).parameters
 
 
 def test_google_is_asked_for_a_refresh_token() -> None:
     """Offline access and a new consent, or it gives none."""
-    url = authorization_url(clients(google={}).offered("google"), "s", "v" * 43, "n")
+    client = clients(google={}).offered("google")
+    secrets = AttemptSecrets(code_verifier="v" * 43, nonce="n")
+    url = front_channel_url(client, authorization_parameters(client, "s", secrets))
     sent = parse_qs(urlsplit(url).query)
 
     assert (sent["access_type"], sent["prompt"], sent["nonce"]) == (["offline"], ["consent"], ["n"])

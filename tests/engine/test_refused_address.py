@@ -46,5 +46,5 @@ async def test_a_person_who_connects_is_sent_to_the_operator(world: World, tmp_p
         query = list(httpx2.URL(callback).params.multi_items())
         with pytest.raises(AuthorizationFailed, match="the person who runs this service") as failure:
             await services.authorizations.complete("demo", query, BROWSER, "test")
-    assert failure.value.reason == "client_rejected"
+    assert failure.value.reason == "address_refused"
     assert world.provider.counts["token"] == 0

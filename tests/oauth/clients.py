@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import json
 from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 
 from grantkeeper.clock import Instant
 from grantkeeper.model import Grant, TokenSet
 from grantkeeper.oauth.client import Client
-from grantkeeper.oauth.message import Response
+from grantkeeper.oauth.message import Request, Response
 
 NOW: Instant = 1_768_569_023_951_021
 """2026-01-16T13:10:23.951021Z."""
@@ -72,3 +73,11 @@ def jwt(payload: object, header: object = None) -> str:
     parts = ({"alg": "RS256"} if header is None else header, payload)
     encoded = [part if isinstance(part, bytes) else json.dumps(part).encode() for part in parts]
     return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in [*encoded, bytes(32)])
+
+
+def form(request: Request) -> dict[str, str]:
+    """The fields of a form, each once."""
+    assert request.headers["content-type"] == "application/x-www-form-urlencoded"
+    pairs = parse_qsl(request.body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(request.body))
+    assert len(pairs) == len(dict(pairs))
+    return dict(pairs)

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import suppress
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from grantkeeper.errors import AuthorizationFailed, ClientRejected, ProviderProtocolError, ProviderUnavailable
+from grantkeeper.model import AttemptSecrets
+from grantkeeper.oauth import dpop
 from grantkeeper.oauth.authorization import (
-    authorization_url,
+    authorization_parameters,
     check_issuer,
     code_challenge,
     explained,
+    front_channel_url,
     new_code_verifier,
     read_callback,
     refused,
+    unsigned_response,
 )
+from grantkeeper.oauth.client import Client
 from tests.oauth.clients import SHOP, shop
+
+
+def url_of(client: Client, state: str = "s", login_hint: str | None = None, **secrets: Any) -> str:
+    """Where the browser is sent."""
+    return front_channel_url(
+        client, authorization_parameters(client, state, AttemptSecrets(**secrets), login_hint=login_hint)
+    )
 
 
 def parameters(url: str) -> dict[str, str]:
@@ -48,7 +61,7 @@ def test_a_verifier_is_long_and_of_allowed_characters() -> None:
 
 def test_the_request_says_who_asks_and_for_what() -> None:
     """Every parameter of RFC 6749 §4.1.1 and the S256 challenge are there, and nothing else."""
-    url = authorization_url(shop(scopes=("read", "write:all")), "st ate", "v" * 43, None)
+    url = url_of(shop(scopes=("read", "write:all")), "st ate", code_verifier="v" * 43)
 
     assert url.startswith("https://shop.example/authorize?")
     assert parameters(url) == {
@@ -64,14 +77,14 @@ def test_the_request_says_who_asks_and_for_what() -> None:
 
 def test_without_pkce_and_scopes_their_parameters_are_absent() -> None:
     """A provider that refuses PKCE is not sent an empty challenge, nor an empty scope."""
-    found = parameters(authorization_url(SHOP, "s", None, None))
+    found = parameters(url_of(SHOP))
 
     assert found.keys() == {"response_type", "client_id", "redirect_uri", "state"}
 
 
 def test_a_nonce_goes_along_where_there_is_one() -> None:
     """OpenID Connect's nonce is a parameter of the request."""
-    assert parameters(authorization_url(SHOP, "s", None, "n-1"))["nonce"] == "n-1"
+    assert parameters(url_of(SHOP, nonce="n-1"))["nonce"] == "n-1"
 
 
 def test_the_endpoints_own_query_and_the_definitions_parameters_are_kept() -> None:
@@ -80,7 +93,7 @@ def test_the_endpoints_own_query_and_the_definitions_parameters_are_kept() -> No
         authorization_url="https://shop.example/a?tenant=one&empty=#top",
         authorization_parameters={"access_type": "offline", "prompt": "consent"},
     )
-    url = authorization_url(client, "s", None, None)
+    url = url_of(client)
 
     found = parameters(url)
     assert (found["tenant"], found["empty"], found["access_type"], found["prompt"]) == (
@@ -98,7 +111,7 @@ def test_nothing_that_is_configured_overrides_the_protocol() -> None:
         authorization_url="https://shop.example/a?state=theirs&client_id=theirs",
         authorization_parameters={"redirect_uri": "https://evil.example", "code_challenge_method": "plain"},
     )
-    found = parameters(authorization_url(client, "ours", "v" * 43, None))
+    found = parameters(url_of(client, "ours", code_verifier="v" * 43))
 
     assert found["state"] == "ours"
     assert found["client_id"] == "id-1"
@@ -109,16 +122,65 @@ def test_nothing_that_is_configured_overrides_the_protocol() -> None:
 def test_scopes_are_sent_as_the_provider_wants_them() -> None:
     """Slack takes them in `user_scope`, with commas."""
     client = shop(scopes=("users:read", "chat:write"), scope_separator=",", scope_parameter="user_scope")
-    found = parameters(authorization_url(client, "s", None, None))
+    found = parameters(url_of(client))
 
     assert found["user_scope"] == "users:read,chat:write"
     assert "scope" not in found
 
 
+def test_the_key_that_the_code_is_bound_to_is_named() -> None:
+    """RFC 9449 §10: the thumbprint, and no part of the private key."""
+    key = dpop.new_key()
+    url = url_of(SHOP, dpop_key=key)
+
+    assert parameters(url)["dpop_jkt"] == dpop.thumbprint(key)
+    assert json.loads(key)["d"] not in url
+
+
+@pytest.mark.parametrize(
+    ("habits", "name", "value"),
+    [
+        ({"signed_response": True}, "response_mode", "jwt"),
+        ({"max_age": 3600}, "max_age", "3600"),
+        ({"max_age": 0}, "max_age", "0"),
+    ],
+)
+def test_what_the_definition_asks_for_goes_along(habits: dict[str, Any], name: str, value: str) -> None:
+    """JARM §2.3 and OpenID Connect Core §3.1.2.1; no sign-in is fresh enough where `max_age` is 0."""
+    assert parameters(url_of(shop(**habits)))[name] == value
+    assert name not in parameters(url_of(SHOP))
+
+
+def test_claims_and_details_are_json() -> None:
+    """OpenID Connect Core §5.5 and RFC 9396 §2, in the query as in a pushed form; as values in a signed request."""
+    claims = {"id_token": {"email": {"essential": True}}, "userinfo": {"name": None}}
+    details = ({"type": "payment", "amount": 12}, {"type": "account", "actions": ["read"]})
+    client = shop(claims=claims, details=details)
+    found = parameters(url_of(client))
+
+    assert json.loads(found["claims"]) == claims
+    assert json.loads(found["authorization_details"]) == list(details)
+    values = authorization_parameters(client, "s", AttemptSecrets())
+    assert (values["claims"], values["authorization_details"]) == (claims, list(details))
+
+
+def test_each_resource_is_named() -> None:
+    """RFC 8707 §2: the parameter is repeated."""
+    url = url_of(shop(resources=("https://a.example/?x=1", "https://b.example")))
+
+    assert parse_qs(urlsplit(url).query)["resource"] == ["https://a.example/?x=1", "https://b.example"]
+
+
+def test_who_is_expected_is_told() -> None:
+    """OpenID Connect Core §3.1.2.1; nobody is where nobody is known."""
+    assert parameters(url_of(SHOP, login_hint="ada@example.com"))["login_hint"] == "ada@example.com"
+    assert "login_hint" not in parameters(url_of(shop(login_hint="identity")))
+
+
 @given(state=st.text(max_size=60), scope=st.text(st.characters(codec="utf-8"), min_size=1, max_size=20))
 def test_whatever_is_in_a_value_stays_in_it(state: str, scope: str) -> None:
     """No value breaks out of its parameter."""
-    found = parameters(authorization_url(shop(scopes=(scope,)), state, None, None))
+    found = parameters(url_of(shop(scopes=(scope,)), state))
 
     assert (found["state"], found["scope"]) == (state, scope)
     assert len(found) == 5
@@ -211,6 +273,14 @@ def test_an_answer_of_another_server_is_refused(client: Any, issuer: str | None,
         with pytest.raises(AuthorizationFailed) as failure:
             check_issuer(client, issuer)
         assert failure.value.reason == "wrong_issuer"
+
+
+def test_an_unsigned_answer_has_its_own_error() -> None:
+    """JARM §2.4: of a provider that signs, an answer that is not signed may be anybody's."""
+    failure = unsigned_response(SHOP)
+
+    assert (failure.reason, failure.status) == ("unsigned_response", 400)
+    assert "Nothing was connected" in failure.message
 
 
 def test_a_refusal_by_the_person_is_not_an_error_of_ours() -> None:

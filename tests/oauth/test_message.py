@@ -1,12 +1,9 @@
-"""HTTP messages: how we prove who we are, how bodies are written, and what answers are made of."""
+"""HTTP messages: how bodies are written, and what answers are made of."""
 
 from __future__ import annotations
 
-import base64
 import json
 from email.utils import formatdate
-from typing import Any
-from urllib.parse import parse_qsl, unquote_plus
 
 import pytest
 from hypothesis import given
@@ -14,86 +11,43 @@ from hypothesis import strategies as st
 
 from grantkeeper.clock import SECOND
 from grantkeeper.errors import ProviderProtocolError
-from grantkeeper.oauth.message import Response, at_path, token_request
-from tests.oauth.clients import NOW, SHOP, answer, shop
-
-
-def basic(client: Any) -> tuple[str, str]:
-    """Id and secret in the Authorization header, as a server decodes them (RFC 6749 §2.3.1)."""
-    header = token_request(client, "https://t", {}).headers["authorization"]
-    pair = base64.b64decode(header.removeprefix("Basic ")).decode("ascii")
-    assert pair.count(":") == 1
-    client_id, secret = pair.split(":")
-    return unquote_plus(client_id), unquote_plus(secret)
-
-
-def form(request: Any) -> dict[str, str]:
-    """The fields of a form."""
-    assert request.headers["content-type"] == "application/x-www-form-urlencoded"
-    return dict(parse_qsl(request.body.decode("ascii"), keep_blank_values=True, strict_parsing=True))
-
-
-@pytest.mark.parametrize("secret", ["plain", "a:b", "a b+c%20", "é€😀", "/?&=#", '"\\', "%", "  ", "~-._"])
-def test_odd_secrets_survive_basic_authentication(secret: str) -> None:
-    """Both halves are form-encoded first, so that a colon or an umlaut does not break them."""
-    client = shop(client_id=f"id {secret}", client_secret=secret)
-
-    assert basic(client) == (f"id {secret}", secret)
-
-
-@given(client_id=st.text(min_size=1), secret=st.text(min_size=1))
-def test_any_secret_survives_basic_authentication(client_id: str, secret: str) -> None:
-    """No id or secret that settings can hold is bent on its way."""
-    assert basic(shop(client_id=client_id, client_secret=secret)) == (client_id, secret)
-
-
-def test_with_basic_the_body_holds_no_client() -> None:
-    """RFC 6749 §2.3: one way of authentication a request."""
-    request = token_request(SHOP, "https://t", {"grant_type": "x"})
-
-    assert form(request) == {"grant_type": "x"}
-
-
-def test_post_authentication_puts_both_into_the_body() -> None:
-    """`client_secret_post` sends no Authorization header."""
-    request = token_request(shop(authentication="client_secret_post"), "https://t", {"grant_type": "x y"})
-
-    assert form(request) == {"grant_type": "x y", "client_id": "id-1", "client_secret": "secret-1"}
-    assert "authorization" not in request.headers
-
-
-def test_a_public_client_names_itself_only() -> None:
-    """`none` sends the id, and never a secret that happens to be configured."""
-    request = token_request(shop(authentication="none"), "https://t", {})
-
-    assert form(request) == {"client_id": "id-1"}
-    assert "authorization" not in request.headers
+from grantkeeper.oauth.message import Call, Response, at_path, written
+from tests.oauth.clients import NOW, SHOP, answer, form, shop
+from tests.support.sender import written_request
 
 
 def test_a_body_can_be_json() -> None:
-    """Notion and its like take JSON, with the same members."""
-    request = token_request(shop(json_body=True, client_secret="s"), "https://t", {"code": 'a"b\\é'})
+    """Notion and its like take JSON, with the same members; several values are a list."""
+    parameters = {"code": 'a"b\\é', "resource": ["https://a", "https://b"]}
+    request = written("POST", "https://t", {"content-type": "text/x"}, parameters, "json")
 
-    assert request.headers["content-type"] == "application/json"
-    assert json.loads(request.body) == {"code": 'a"b\\é'}
-    assert "authorization" in request.headers
-
-
-def test_a_definitions_header_replaces_ours_whatever_its_case() -> None:
-    """`Accept` and `accept` are one header, sent once."""
-    request = token_request(shop(token_headers={"Accept": "text/x", "X-Version": "2"}), "https://t", {})
-
-    assert request.headers["accept"] == "text/x"
-    assert request.headers["x-version"] == "2"
-    assert "Accept" not in request.headers
+    assert request.headers == {"content-type": "application/json"}
+    assert json.loads(request.body) == parameters
 
 
-def test_neither_message_shows_a_secret() -> None:
-    """The repr of a request or an answer holds no header, no body and no query."""
-    request = token_request(SHOP, "https://t/token?key=secret-0", {"refresh_token": "secret-2"})
+def test_a_body_is_a_form_elsewhere() -> None:
+    """Whatever is in a value stays in it, and several values are several fields (RFC 8707 §2)."""
+    odd = written("POST", "https://t", {"x-version": "2"}, {"code": "a b&c=é", "empty": ""})
+    several = written("POST", "https://t", {}, {"resource": ["https://a/?b=c", "https://d"]})
+
+    assert form(odd) == {"code": "a b&c=é", "empty": ""}
+    assert odd.headers["x-version"] == "2"
+    assert several.body == b"resource=https%3A%2F%2Fa%2F%3Fb%3Dc&resource=https%3A%2F%2Fd"
+
+
+async def test_neither_message_shows_a_secret() -> None:
+    """The repr of a call, a request or an answer holds no header, no body and no query."""
+    call = Call(
+        url="https://t/token?key=secret-0",
+        parameters={"refresh_token": "secret-2"},
+        headers={"authorization": "Bearer secret-5"},
+    )
+    request = await written_request(SHOP, call)
+    by_post = await written_request(shop(authentication="client_secret_post"), call)
     response = answer({"access_token": "secret-3"}, set_cookie="secret-4")
 
-    assert "secret" not in f"{request!r} {response!r} {SHOP!r}"
+    assert "secret" not in f"{call!r} {request!r} {by_post!r} {response!r} {SHOP!r}"
+    assert repr(request) == "Request(POST https://t/token)"
 
 
 @pytest.mark.parametrize(

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from urllib.parse import parse_qsl
 
 import pytest
 
 from grantkeeper.errors import ClientRejected, ProviderError, ProviderProtocolError, ProviderUnavailable
-from grantkeeper.oauth.client import TokenResponsePaths
-from grantkeeper.oauth.revocation import revocation_request, revocation_response
-from tests.oauth.clients import NOW, SHOP, answer, before, shop
+from grantkeeper.model import TokenSet
+from grantkeeper.oauth.client import Client, TokenResponsePaths
+from grantkeeper.oauth.message import Request
+from grantkeeper.oauth.revocation import revocation_call, revocation_response
+from tests.oauth.clients import NOW, SHOP, answer, before, form, shop
+from tests.support.sender import written_request
 
 TOKENS = before().tokens
 
 
+async def revocation(client: Client, tokens: TokenSet = TOKENS) -> Request:
+    """The request as it goes out."""
+    call = revocation_call(client, tokens)
+    assert call is not None
+    return await written_request(client, call)
+
+
 @pytest.mark.parametrize(
-    ("habits", "tokens", "form"),
+    ("habits", "tokens", "fields"),
     [
         ({}, TOKENS, {"token": "rt-1", "token_type_hint": "refresh_token"}),
         ({"revocation_token": "access_token"}, TOKENS, {"token": "at-1", "token_type_hint": "access_token"}),
@@ -27,33 +36,51 @@ TOKENS = before().tokens
             TOKENS,
             {"token": "rt-1", "token_type_hint": "refresh_token", "client_id": "id-1"},
         ),
+        (
+            {"revocation_authentication": "client_secret_post"},
+            TOKENS,
+            {
+                "token": "rt-1",
+                "token_type_hint": "refresh_token",
+                "client_id": "id-1",
+                "client_secret": "secret-1",
+            },
+        ),
     ],
 )
-def test_the_request_is_that_of_rfc_7009(habits: dict[str, Any], tokens: Any, form: dict[str, str]) -> None:
+async def test_the_request_is_that_of_rfc_7009(
+    habits: dict[str, Any], tokens: TokenSet, fields: dict[str, str]
+) -> None:
     """The refresh token unless there is none, as a form, with the client's authentication there."""
-    request = revocation_request(shop(**habits), tokens)
+    request = await revocation(shop(**habits), tokens)
 
-    assert request is not None
     assert (request.method, request.url) == ("POST", "https://shop.example/revoke")
-    assert dict(parse_qsl(request.body.decode())) == form
-    assert ("authorization" in request.headers) == ("client_id" not in form)
+    assert form(request) == fields
+    assert ("authorization" in request.headers) == ("client_id" not in fields)
 
 
-def test_a_token_may_revoke_itself() -> None:
-    """Style `bearer`: the token is the authorization."""
-    client = shop(revocation_style="bearer", revocation_token="access_token")
-    request = revocation_request(client, TOKENS)
+async def test_the_token_endpoints_habits_are_not_those_of_the_revocation() -> None:
+    """A client that sends JSON to the token endpoint, and more parameters, sends RFC 7009's form here."""
+    request = await revocation(shop(json_body=True, token_parameters={"audience": "api"}, token_headers={"x-v": "1"}))
 
-    assert request is not None
-    assert (request.headers["authorization"], request.body) == ("Bearer at-1", b"")
+    assert form(request) == {"token": "rt-1", "token_type_hint": "refresh_token"}
+    assert "x-v" not in request.headers
 
 
-def test_a_token_may_be_deleted() -> None:
+@pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post", "none"])
+async def test_a_token_may_revoke_itself(method: str) -> None:
+    """Style `bearer`: the token is the authorization, however the client proves itself elsewhere."""
+    client = shop(revocation_style="bearer", revocation_token="access_token", authentication=method)
+    request = await revocation(client)
+
+    assert (request.method, request.headers["authorization"], request.body) == ("POST", "Bearer at-1", b"")
+
+
+async def test_a_token_may_be_deleted() -> None:
     """Style `delete_json`, as GitHub has it: DELETE with the client's authentication."""
     client = shop(revocation_style="delete_json", revocation_token="access_token")
-    request = revocation_request(client, TOKENS)
+    request = await revocation(client)
 
-    assert request is not None
     assert request.method == "DELETE"
     assert request.headers["authorization"].startswith("Basic ")
     assert json.loads(request.body) == {"access_token": "at-1"}
@@ -62,7 +89,7 @@ def test_a_token_may_be_deleted() -> None:
 @pytest.mark.parametrize("habits", [{"revocation_style": "none"}, {"revocation_url": None}])
 def test_where_it_cannot_be_done_nothing_is_sent(habits: dict[str, Any]) -> None:
     """The outcome is then `not_supported`."""
-    assert revocation_request(shop(**habits), TOKENS) is None
+    assert revocation_call(shop(**habits), TOKENS) is None
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,9 @@ ODD = shop(
 
 texts = st.one_of(
     st.text(max_size=30),
-    st.sampled_from(["invalid_grant", "dead", "busy", "3600", "1e400", "nan", "Bearer", "read write", "a\x00b"]),
+    st.sampled_from(
+        ["invalid_grant", "dead", "busy", "3600", "1e400", "nan", "Bearer", "dpop", "read write", "a\x00b"]
+    ),
 )
 scalars = st.one_of(
     st.none(),
@@ -70,10 +72,12 @@ def as_json(value: object) -> bytes:
     return json.dumps(value).encode()
 
 
-def outcome(client: Any, response: Response, old: Grant | None = None) -> Grant | ProviderError:
+def outcome(
+    client: Any, response: Response, old: Grant | None = None, dpop_key: str | None = None
+) -> Grant | ProviderError:
     """What the answer means; whatever else is raised fails the test."""
     try:
-        return token_response(client, response, NOW, old).grant
+        return token_response(client, response, NOW, old, dpop_key=dpop_key).grant
     except ProviderError as error:
         return error
 
@@ -84,12 +88,13 @@ def outcome(client: Any, response: Response, old: Grant | None = None) -> Grant 
     status=statuses,
     given_headers=headers,
     old=st.sampled_from([None, before()]),
+    dpop_key=st.sampled_from([None, "key"]),
 )
 def test_any_answer_is_a_grant_or_a_provider_error(
-    client: Any, body: bytes, status: int, given_headers: dict[str, str], old: Grant | None
+    client: Any, body: bytes, status: int, given_headers: dict[str, str], old: Grant | None, dpop_key: str | None
 ) -> None:
     """Nothing else is ever raised, and what is kept can be stored, sent and shown."""
-    grant = outcome(client, Response(status=status, headers=given_headers, body=body), old)
+    grant = outcome(client, Response(status=status, headers=given_headers, body=body), old, dpop_key)
     if isinstance(grant, ProviderError):
         assert grant.message.isprintable()
         assert grant.code is None or grant.code.isascii()
@@ -99,6 +104,8 @@ def test_any_answer_is_a_grant_or_a_provider_error(
         assert token.isascii()
         assert token.isprintable()
         assert token
+    if old is None:
+        assert (kept.token_type == "DPoP", kept.dpop_key) == (dpop_key is not None, dpop_key)
     assert all(scope.isprintable() and " " not in scope for scope in grant.scopes)
     for expiry in (kept.access_token_expires_at, kept.refresh_token_expires_at):
         if expiry is not None:

@@ -1,9 +1,8 @@
-"""The token endpoint's requests, and every kind of answer it may give."""
+"""Every kind of answer that the token endpoint may give."""
 
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qsl
 
 import pytest
 
@@ -15,15 +14,9 @@ from grantkeeper.errors import (
     ProviderProtocolError,
     ProviderUnavailable,
 )
-from grantkeeper.model import TokenSet
+from grantkeeper.model import Renewal, TokenSet
 from grantkeeper.oauth.client import TokenResponsePaths
-from grantkeeper.oauth.token import (
-    LONGEST_LIFETIME,
-    SHORTEST_LIFETIME,
-    exchange_request,
-    refresh_request,
-    token_response,
-)
+from grantkeeper.oauth.token import LONGEST_LIFETIME, SHORTEST_LIFETIME, token_response
 from tests.oauth.clients import NOW, SHOP, answer, before, good, shop
 
 SLACK_CODE = TokenResponsePaths(
@@ -50,49 +43,6 @@ def lifetime(tokens: TokenSet) -> int | None:
     seconds, rest = divmod(tokens.access_token_expires_at - NOW, SECOND)
     assert rest == 0
     return seconds
-
-
-def test_a_code_is_redeemed_with_its_verifier() -> None:
-    """RFC 6749 §4.1.3 and RFC 7636 §4.5, with what the definition adds."""
-    request = exchange_request(shop(token_parameters={"audience": "api"}), "c/1", "v" * 43)
-
-    assert (request.method, request.url) == ("POST", SHOP.token_url)
-    assert dict(parse_qsl(request.body.decode())) == {
-        "grant_type": "authorization_code",
-        "code": "c/1",
-        "redirect_uri": SHOP.redirect_uri,
-        "code_verifier": "v" * 43,
-        "audience": "api",
-    }
-
-
-def test_without_pkce_there_is_no_verifier() -> None:
-    """A provider that refuses PKCE gets no empty verifier."""
-    assert b"code_verifier" not in exchange_request(SHOP, "c", None).body
-
-
-@pytest.mark.parametrize(
-    ("habits", "scope"),
-    [
-        ({}, None),
-        ({"refresh_sends_scope": True}, "read write"),
-        ({"refresh_sends_scope": True, "scope_separator": ","}, "read,write"),
-        ({"refresh_sends_scope": True, "offline_scopes": ("offline_access",)}, "read write offline_access"),
-        ({"refresh_sends_scope": True, "offline_scopes": ("read",)}, "read write"),
-    ],
-)
-def test_a_refresh_sends_scopes_only_where_they_are_wanted(habits: dict[str, Any], scope: str | None) -> None:
-    """Salesforce must not get them; Microsoft must, with the one that the next refresh token hangs on."""
-    request = refresh_request(shop(**habits), "rt 1", ("read", "write"))
-
-    sent = dict(parse_qsl(request.body.decode()))
-    assert sent.get("scope") == scope
-    assert (sent["grant_type"], sent["refresh_token"]) == ("refresh_token", "rt 1")
-
-
-def test_a_refresh_may_have_its_own_url() -> None:
-    """Some providers refresh elsewhere."""
-    assert refresh_request(shop(refresh_url="https://shop.example/r"), "rt", ()).url == "https://shop.example/r"
 
 
 def test_a_good_answer_becomes_a_grant() -> None:
@@ -168,6 +118,77 @@ def test_what_cannot_be_refreshed_is_not_over_at_once(value: object) -> None:
 def test_a_token_type_is_a_word(value: object, kept: str) -> None:
     """A missing or unreadable one is `Bearer`; nothing that breaks a header gets through."""
     assert tokens_of({**good(), "token_type": value}).token_type == kept
+
+
+@pytest.mark.parametrize(
+    ("token_type", "key", "kept"),
+    [
+        ("DPoP", "secret-key", "DPoP"),
+        ("dpop", "secret-key", "DPoP"),
+        ("DPOP", "secret-key", "DPoP"),
+        ("Bearer", "secret-key", None),
+        (None, "secret-key", None),
+        ("N_A", "secret-key", None),
+        ("<b>", "secret-key", None),
+        ("DPoP", None, None),
+        ("dpop", None, None),
+        ("Bearer", None, "Bearer"),
+        ("mac", None, "mac"),
+    ],
+)
+def test_a_first_token_is_of_the_kind_that_was_asked_for(
+    token_type: str | None, key: str | None, kept: str | None
+) -> None:
+    """RFC 9449 §5: neither one that anybody could use, nor one bound to a key that we have not."""
+    reply = answer({**good(), "token_type": token_type})
+    if kept is not None:
+        tokens = token_response(SHOP, reply, NOW, dpop_key=key).grant.tokens
+        assert (tokens.token_type, tokens.dpop_key) == (kept, key)
+        return
+    with pytest.raises(ProviderProtocolError) as failure:
+        token_response(SHOP, reply, NOW, dpop_key=key)
+    assert failure.value.code == "token_type_mismatch"
+    assert "secret" not in failure.value.message
+
+
+@pytest.mark.parametrize(
+    ("had", "key", "given", "kept"),
+    [
+        ("DPoP", "secret-key", None, "DPoP"),
+        ("DPoP", "secret-key", "dpop", "DPoP"),
+        ("DPoP", "secret-key", "Bearer", "Bearer"),
+        ("Bearer", None, "DPoP", "DPoP"),
+    ],
+)
+def test_what_a_refresh_gives_is_kept_whatever_its_kind(
+    had: str, key: str | None, given: str | None, kept: str
+) -> None:
+    """The old refresh token may be spent: thrown away, the connection would be lost. The key stays either way."""
+    old = before(token_type=had, dpop_key=key)
+    # A refresh has no say in the key: the refresh token is bound to the one it came with (RFC 9449 §5).
+    tokens = token_response(SHOP, answer({**good(), "token_type": given}), NOW, old, dpop_key="another").grant.tokens
+
+    assert (tokens.access_token, tokens.token_type, tokens.dpop_key) == ("at-2", kept, key)
+
+
+def test_how_a_grant_is_had_again_is_remembered() -> None:
+    """A grant without a person comes without a refresh token, and is asked for again; also after the next answer."""
+    renewal = Renewal(grant="jwt_bearer", subject="ada")
+    first = token_response(SHOP, answer(good(refresh_token=None)), NOW, renewal=renewal).grant
+    second = token_response(SHOP, answer(good(refresh_token=None)), NOW, first).grant
+
+    assert first.tokens.refresh_token is None
+    assert first.tokens.renewal == second.tokens.renewal == renewal
+    assert second.tokens.renewable
+
+
+@pytest.mark.parametrize("value", [0, -1])
+def test_what_can_be_asked_for_again_may_be_over_at_once(value: int) -> None:
+    """With such a grant 0 does not mean "never": like a refreshable token it lasts a minute."""
+    reply = answer({**good(refresh_token=None), "expires_in": value})
+    tokens = token_response(SHOP, reply, NOW, renewal=Renewal(grant="client_credentials")).grant.tokens
+
+    assert lifetime(tokens) == SHORTEST_LIFETIME
 
 
 @pytest.mark.parametrize("member", ["access_token", "refresh_token"])
@@ -293,6 +314,11 @@ def test_a_nested_answer_is_read_by_its_paths() -> None:
         (400, {"error": "unauthorized_client"}, ClientRejected, "unauthorized_client"),
         (400, {"error": "invalid_request"}, ClientRejected, "invalid_request"),
         (400, {"error": "invalid_scope"}, ClientRejected, "invalid_scope"),
+        (400, {"error": "invalid_target"}, ClientRejected, "invalid_target"),
+        (400, {"error": "invalid_dpop_proof"}, ClientRejected, "invalid_dpop_proof"),
+        (400, {"error": "use_dpop_nonce"}, ProviderUnavailable, "use_dpop_nonce"),
+        (400, {"error": "authorization_pending"}, ProviderProtocolError, "authorization_pending"),
+        (400, {"error": "expired_token"}, ProviderProtocolError, "expired_token"),
         (400, {"error": "temporarily_unavailable"}, ProviderUnavailable, "temporarily_unavailable"),
         (400, {"error": "weird_one"}, ProviderProtocolError, "weird_one"),
         (200, {"error": "bad_refresh_token"}, GrantRejected, "bad_refresh_token"),
@@ -376,3 +402,4 @@ def test_the_tokens_are_not_in_any_repr() -> None:
     response = token_response(SHOP, answer(good(access_token="secret-a", refresh_token="secret-r")), NOW)
 
     assert "secret" not in f"{response!r} {response.grant!r} {response.grant.tokens!r}"
+    assert "secret" not in repr(before(dpop_key="secret-key"))

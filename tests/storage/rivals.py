@@ -7,12 +7,12 @@ from collections.abc import Callable
 from multiprocessing.synchronize import Barrier as ProcessBarrier
 from threading import Barrier as ThreadBarrier
 
-from grantkeeper.clock import SECOND, Instant
+from grantkeeper.clock import DAY, SECOND, Instant
 from grantkeeper.crypto import RootKeyset
 from grantkeeper.model import Claim
 from grantkeeper.schedule import RefreshPolicy
 from grantkeeper.storage.migrate import current_revision, migrate, open_database
-from tests.storage.stores import AMPLE, LATER, NOW, Stores, open_stores
+from tests.storage.stores import AMPLE, LATER, NOW, Stores, new_client_key, open_stores
 
 Claimed = list[tuple[str, int]]
 _MOST = 10
@@ -95,6 +95,21 @@ def count_in_process(url: str, root: str, times: int) -> int:
             return max([await stores.people.add_uses("ada", NOW, 1) for _ in range(times)])
 
     return asyncio.run(count())
+
+
+def add_client_key_in_process(url: str, root: str, kid: str) -> tuple[Instant, list[bytes | None]]:
+    """Add the first key that signs, or the second: when it begins, and the private keys that open here then."""
+
+    async def add() -> tuple[Instant, list[bytes | None]]:
+        async with open_stores(url, RootKeyset.parse(root, "test")) as stores:
+            await asyncio.to_thread(_barrier.wait)
+            added = await stores.client_keys.add(new_client_key(kid), kid.encode(), DAY)
+            assert added is not None
+            await asyncio.to_thread(_barrier.wait)
+            keys = await stores.client_keys.list_keys()
+            return added.signs_from, [await stores.client_keys.open_private_key(key) for key in keys]
+
+    return asyncio.run(add())
 
 
 def migrate_in_process(url: str) -> str:

@@ -14,6 +14,7 @@ from grantkeeper.clock import DAY, HOUR, SECOND, Instant
 from grantkeeper.crypto import RootKeyset
 from grantkeeper.model import (
     Account,
+    AttemptSecrets,
     Authorization,
     Claim,
     Connection,
@@ -29,6 +30,7 @@ from grantkeeper.model import (
 )
 from grantkeeper.schedule import RefreshPolicy
 from grantkeeper.storage.authorizations import AuthorizationStore
+from grantkeeper.storage.client_keys import ClientKey, ClientKeyStore
 from grantkeeper.storage.connections import ConnectionStore
 from grantkeeper.storage.database import Database
 from grantkeeper.storage.migrate import open_database
@@ -58,6 +60,7 @@ class Stores:
         self.connections = ConnectionStore(database, self.vault)
         self.refreshes = RefreshStore(database, self.vault, self.connections)
         self.authorizations = AuthorizationStore(database, self.vault)
+        self.client_keys = ClientKeyStore(database, self.vault)
 
     async def new_account(self, name: str = "Analytical Engines") -> Account:
         """A tenant."""
@@ -202,6 +205,14 @@ def new_token(login: Login, **changes: Any) -> PersonalAccessToken:
     return msgspec.structs.replace(token, **changes)
 
 
+def new_client_key(kid: str, **changes: Any) -> ClientKey:
+    """A key that signs and is not stored yet."""
+    key = ClientKey(
+        kid=kid, kind="signing", algorithm="ES256", created_at=NOW, signs_from=NOW, public_jwk='{"kty":"EC"}'
+    )
+    return msgspec.structs.replace(key, **changes)
+
+
 def new_authorization(login: Login, **changes: Any) -> Authorization:
     """A browser attempt in flight."""
     attempt = Authorization(
@@ -214,8 +225,7 @@ def new_authorization(login: Login, **changes: Any) -> Authorization:
         browser_hash=b"b" * 32,
         created_at=NOW,
         expires_at=NOW + HOUR,
-        code_verifier="code-verifier-1",
-        nonce="nonce-1",
+        secrets=AttemptSecrets(code_verifier="code-verifier-1", nonce="nonce-1"),
     )
     return msgspec.structs.replace(attempt, **changes)
 

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 import pytest
 
 from grantkeeper.clock import HOUR
 from grantkeeper.errors import SealError
+from grantkeeper.model import AttemptSecrets, DeviceCode
 from tests.storage.stores import NOW, Stores, new_authorization, new_held_grant, seconds
+
+
+DEVICE = DeviceCode(device_code="device-code-1", user_code="WDJB-MJHT", verification_uri="https://provider.example/go")
 
 
 async def test_an_attempt_is_read_without_its_secrets(stores: Stores) -> None:
     """Everything but verifier and nonce comes back, and that it has not been taken."""
     attempt = new_authorization(await stores.new_login(), connection_uuid="c", redirect_to="/x?y=1")
     await stores.authorizations.add(attempt)
-    bare = msgspec.structs.replace(attempt, code_verifier=None, nonce=None)
+    bare = msgspec.structs.replace(attempt, secrets=AttemptSecrets())
     assert await stores.authorizations.get(attempt.state_hash) == (bare, False)
     assert await stores.authorizations.get(b"unknown") is None
 
 
 async def test_an_attempt_is_taken_once_and_its_secrets_forgotten(stores: Stores) -> None:
-    """The first taker gets verifier and nonce, the second None; nothing sealed is left in the row."""
+    """The first taker gets what only we know of it, the second None; nothing sealed is left in the row."""
     attempt = new_authorization(await stores.new_login())
     await stores.authorizations.add(attempt)
-    assert await stores.authorizations.take(attempt, NOW + 1) == ("code-verifier-1", "nonce-1")
+    assert await stores.authorizations.take(attempt, NOW + 1) == attempt.secrets
     assert await stores.authorizations.take(attempt, NOW + 2) is None
     found = await stores.authorizations.get(attempt.state_hash)
     assert found is not None
@@ -35,15 +41,51 @@ async def test_an_attempt_is_taken_once_and_its_secrets_forgotten(stores: Stores
 
 async def test_an_attempt_may_have_no_secrets(stores: Stores) -> None:
     """Without PKCE and OpenID there are none, and it is still taken once."""
-    attempt = new_authorization(await stores.new_login(), code_verifier=None, nonce=None)
+    attempt = new_authorization(await stores.new_login(), secrets=AttemptSecrets())
     await stores.authorizations.add(attempt)
-    assert await stores.authorizations.take(attempt, NOW) == (None, None)
+    assert await stores.authorizations.take(attempt, NOW) == AttemptSecrets()
     assert await stores.authorizations.take(attempt, NOW) is None
 
 
 async def test_an_unknown_attempt_is_not_taken(stores: Stores) -> None:
     """Nothing to take, nothing given."""
     assert await stores.authorizations.take(new_authorization(await stores.new_login()), NOW) is None
+
+
+async def test_a_device_authorization_is_read_until_it_is_taken(stores: Stores) -> None:
+    """Each poll needs the device code; once the tokens are there, nobody gets it again."""
+    attempt = new_authorization(await stores.new_login(), secrets=AttemptSecrets(device=DEVICE))
+    await stores.authorizations.add(attempt)
+    assert await stores.authorizations.peek(attempt) == attempt.secrets
+    assert await stores.authorizations.peek(attempt) == attempt.secrets
+    assert await stores.authorizations.take(attempt, NOW) == attempt.secrets
+    assert await stores.authorizations.peek(attempt) is None
+
+
+async def test_of_many_pollers_one_polls_in_an_interval(stores: Stores) -> None:
+    """Twenty at one time, in however many processes: the provider is asked once, and again after the interval."""
+    attempt = new_authorization(await stores.new_login(), secrets=AttemptSecrets(device=DEVICE))
+    await stores.authorizations.add(attempt)
+    for round_number in range(3):
+        now = NOW + round_number * 5
+        claims = [stores.authorizations.claim_poll(attempt, now, now + 5) for _ in range(20)]
+        assert sorted(await asyncio.gather(*claims)) == [False] * 19 + [True]
+        assert not await stores.authorizations.claim_poll(attempt, now + 4, now + 9)
+
+
+async def test_a_poll_is_put_off_with_a_longer_interval(stores: Stores) -> None:
+    """`slow_down` holds for all later polls; a taken attempt stays as it is."""
+    attempt = new_authorization(await stores.new_login(), secrets=AttemptSecrets(device=DEVICE))
+    await stores.authorizations.add(attempt)
+    assert await stores.authorizations.claim_poll(attempt, NOW, NOW + 5)
+    slower = msgspec.structs.replace(DEVICE, interval=10)
+    slow = msgspec.structs.replace(attempt, secrets=AttemptSecrets(device=slower))
+    await stores.authorizations.put_off_poll(slow, NOW + 10)
+    assert not await stores.authorizations.claim_poll(attempt, NOW + 9, NOW + 19)
+    assert await stores.authorizations.peek(attempt) == slow.secrets
+    await stores.authorizations.take(attempt, NOW)
+    await stores.authorizations.put_off_poll(attempt, NOW)
+    assert await stores.authorizations.peek(attempt) is None
 
 
 async def test_purge_drops_old_attempts_only(stores: Stores) -> None:
@@ -118,4 +160,4 @@ async def test_secrets_of_another_attempt_do_not_open(stores: Stores) -> None:
     )
     with pytest.raises(SealError):
         await stores.authorizations.take(two, NOW)
-    assert await stores.authorizations.take(one, NOW) == ("code-verifier-1", "nonce-1")
+    assert await stores.authorizations.take(one, NOW) == one.secrets

@@ -13,7 +13,7 @@ import httpx2
 
 from grantkeeper.testing import FakeClient, FakeClock, FakeProvider
 from grantkeeper.testing.server import ProviderServer
-from grantkeeper.testing.token_endpoint import s256
+from grantkeeper.testing.wording import s256
 
 CALLBACK = "http://client.example/callback?keep=me"
 SECRET = "s3cret with: + and ü"

@@ -7,28 +7,39 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from grantkeeper.catalogue.rules import CLIENT_ID
+from grantkeeper.catalogue.rules import CLIENT_ID, issuer_needs
 from grantkeeper.catalogue.schema import Provider
 from grantkeeper.catalogue.template import fill, placeholders, url_problem
 from grantkeeper.errors import ConfigError
+from grantkeeper.urls import issuer_problem
 
 _SUPPLIED = {
     "authorization_url": "authorization.url",
     "token_url": "token.url",
     "revocation_url": "revocation.url",
     "userinfo_url": "identity.url",
+    "pushed_url": "authorization.pushed_url",
+    "device_url": "device.url",
+    "jwks_url": "signatures.jwks_url",
+    "issuer": "authorization.issuer",
 }
 """Names of endpoints in settings, and the keys of a definition that they stand in for."""
 
 
 class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
-    """Where one client finds a provider. `refresh_url` is the token endpoint where there is no other."""
+    """Where one client finds a provider; None: there is no such endpoint, or discovery has yet to find it.
 
-    authorization_url: str
-    token_url: str
-    refresh_url: str
+    `refresh_url` is the token endpoint where there is no other.
+    """
+
+    authorization_url: str | None
+    token_url: str | None
+    refresh_url: str | None
     revocation_url: str | None
     identity_url: str | None
+    pushed_url: str | None
+    device_url: str | None
+    jwks_url: str | None
     issuer: str | None
 
 
@@ -41,9 +52,8 @@ def resolve_endpoints(
 ) -> Endpoints:
     """The endpoints that a client of this provider uses.
 
-    `parameters` fills the placeholders; `supplied` maps `authorization_url`, `token_url`,
-    `revocation_url` and `userinfo_url` to what the operator gives. Raises ConfigError with
-    everything that `endpoint_problems` finds.
+    `parameters` fills the placeholders; `supplied` maps settings such as `authorization_url` and `token_url`
+    to what the operator gives. Raises ConfigError with everything that `endpoint_problems` finds.
     """
     if problems := endpoint_problems(provider, parameters=parameters, supplied=supplied):
         raise ConfigError(problems)
@@ -51,11 +61,14 @@ def resolve_endpoints(
         key: url for setting, key in _SUPPLIED.items() if (url := supplied.get(setting)) is not None
     }
     return Endpoints(
-        authorization_url=urls["authorization.url"],
-        token_url=urls["token.url"],
-        refresh_url=urls.get("refresh.url", urls["token.url"]),
+        authorization_url=urls.get("authorization.url"),
+        token_url=urls.get("token.url"),
+        refresh_url=urls.get("refresh.url", urls.get("token.url")),
         revocation_url=urls.get("revocation.url"),
         identity_url=urls.get("identity.url"),
+        pushed_url=urls.get("authorization.pushed_url"),
+        device_url=urls.get("device.url"),
+        jwks_url=urls.get("signatures.jwks_url"),
         issuer=urls.get("authorization.issuer"),
     )
 
@@ -92,16 +105,30 @@ def _parameter_problems(provider: Provider, parameters: Mapping[str, str]) -> It
 
 
 def _supplied_problems(provider: Provider, given: Mapping[str, str]) -> Iterator[str]:
-    for setting in ("authorization_url", "token_url"):
-        if provider.operator_supplied and setting not in given:
+    for setting in _wanted(provider):
+        if provider.operator_supplied and setting not in given and not provider.discovery:
             yield f"{setting}: is missing: {provider.label} publishes no endpoints, ask it for them"
     for setting, url in given.items():
         if setting not in _SUPPLIED:
             raise ValueError(f"not an endpoint that can be supplied: {setting}")
         if not provider.operator_supplied:
             yield f"{setting}: is in {provider.label}'s definition; to change it, put yours in providers_dir"
-        elif problem := url_problem(url):
+        elif problem := (issuer_problem if setting == "issuer" else url_problem)(url):
             yield f"{setting}: {problem}"
+
+
+def _wanted(provider: Provider) -> list[str]:
+    """The endpoints without which nothing works."""
+    request = provider.authorization
+    wanted = {
+        "authorization_url": provider.grant == "authorization_code",
+        "device_url": provider.grant == "device_code",
+        "token_url": True,
+        "pushed_url": request.pushed,
+        "jwks_url": request.signed_response and provider.signatures.jwks_url is None,
+        "issuer": bool(issuer_needs(provider)) and request.issuer is None,
+    }
+    return [setting for setting, needed in wanted.items() if needed]
 
 
 def _url_problems(provider: Provider, parameters: Mapping[str, str]) -> Iterator[str]:

@@ -17,6 +17,10 @@ def inconsistencies(provider: Provider) -> list[str]:
         *_endpoints(provider),
         *_placeholders(provider),
         *_issuer(provider),
+        *_authentication(provider),
+        *_authorization(provider),
+        *_grant(provider),
+        *_profile(provider),
         *_revocation(provider),
         *_identity(provider),
         *_refresh(provider),
@@ -24,11 +28,16 @@ def inconsistencies(provider: Provider) -> list[str]:
 
 
 def _endpoints(provider: Provider) -> Iterator[str]:
-    for key, url in (("authorization.url", provider.authorization.url), ("token.url", provider.token.url)):
+    for key, url, needed in (
+        ("authorization.url", provider.authorization.url, provider.grant == "authorization_code"),
+        ("token.url", provider.token.url, True),
+        ("device.url", provider.device.url, provider.grant == "device_code"),
+        ("authorization.pushed_url", provider.authorization.pushed_url, provider.authorization.pushed),
+    ):
         if provider.operator_supplied and url is not None:
             yield f"{key}: must be left out, as operator_supplied says that the operator gives it"
-        if not provider.operator_supplied and url is None:
-            yield f"{key}: is required (or set operator_supplied = true)"
+        if needed and url is None and not (provider.operator_supplied or provider.discovery):
+            yield f"{key}: is required (or set operator_supplied = true, or discovery = true)"
 
 
 def _placeholders(provider: Provider) -> Iterator[str]:
@@ -44,29 +53,137 @@ def _placeholders(provider: Provider) -> Iterator[str]:
         yield f"parameters.{name}: is used by no URL"
 
 
+def issuer_needs(provider: Provider) -> list[str]:
+    """The keys of a definition that mean nothing without an issuer."""
+    token, request = provider.token, provider.authorization
+    signs = token.client_authentication in ("private_key_jwt", "client_secret_jwt")
+    states = provider.grant == "jwt_bearer" and provider.assertion.audience is None
+    needs = {
+        "authorization.issuer_in_response": request.issuer_in_response,
+        "authorization.signed_request": request.signed_request,
+        "authorization.signed_response": request.signed_response,
+        "token.assertion_audience = 'issuer'": (signs or states) and token.assertion_audience == "issuer",
+        "discovery": provider.discovery,
+    }
+    return [key for key, needed in needs.items() if needed]
+
+
 def _issuer(provider: Provider) -> Iterator[str]:
-    if provider.authorization.issuer_in_response and provider.authorization.issuer is None:
-        yield "authorization.issuer: is required with issuer_in_response"
+    if provider.authorization.issuer is None and not provider.operator_supplied:
+        for key in issuer_needs(provider):
+            yield f"authorization.issuer: is required with {key}"
+
+
+def _authentication(provider: Provider) -> Iterator[str]:
+    method, request = provider.token.client_authentication, provider.authorization
+    if method == "none" and provider.grant == "client_credentials":
+        yield "token.client_authentication: must not be 'none' with grant = 'client_credentials' (RFC 6749 §4.4)"
+    if method == "none" and provider.grant == "authorization_code" and request.pkce != "S256":
+        yield "authorization.pkce: must be 'S256' with token.client_authentication = 'none' (RFC 9700 §2.1.1)"
+
+
+def _authorization(provider: Provider) -> Iterator[str]:
+    request = provider.authorization
+    keys_found_elsewhere = provider.discovery or provider.operator_supplied
+    if request.signed_response and provider.signatures.jwks_url is None and not keys_found_elsewhere:
+        yield "signatures.jwks_url: is required with authorization.signed_response (or set discovery = true)"
+    if request.pushed_url is not None and not request.pushed and provider.profile == "oauth2":
+        yield "authorization.pushed: must be true with authorization.pushed_url"
+    if request.max_age is not None and "openid" not in provider.scopes.requested():
+        yield "scopes.default: must hold 'openid' with authorization.max_age: the ID token tells the time"
+    if request.login_hint != "none" and provider.identity.source == "none" and not keys_found_elsewhere:
+        yield f"identity.source: is required with authorization.login_hint = '{request.login_hint}'"
+    elif request.login_hint == "identity" and provider.identity.label is None and not keys_found_elsewhere:
+        yield "identity.label: is required with authorization.login_hint = 'identity'"
+
+
+_BROWSER_ONLY = (
+    "pushed",
+    "pushed_url",
+    "signed_request",
+    "signed_response",
+    "issuer_in_response",
+    "max_age",
+    "login_hint",
+    "claims",
+    "details",
+)
+"""What an author would believe to be in force, where no authorization request is sent."""
+
+
+def _grant(provider: Provider) -> Iterator[str]:
+    if provider.grant != "authorization_code":
+        if provider.profile != "oauth2":
+            yield f"profile: must be 'oauth2' with grant = '{provider.grant}', which sends no authorization request"
+            return
+        for key in _BROWSER_ONLY:
+            if key in provider.authorization.model_fields_set:
+                yield f"authorization.{key}: is used with grant = 'authorization_code' only"
+    for table, grant in (("device", "device_code"), ("assertion", "jwt_bearer"), ("exchange", "token_exchange")):
+        if provider.grant != grant and getattr(provider, table).model_fields_set:
+            yield f"{table}: is used with grant = '{grant}' only"
+    if provider.grant == "token_exchange":
+        yield from _exchange(provider)
+
+
+def _exchange(provider: Provider) -> Iterator[str]:
+    exchange = provider.exchange
+    if exchange.source is None:
+        yield "exchange.source: is required with grant = 'token_exchange'"
+    if exchange.source == provider.name:
+        yield "exchange.source: must be another provider: its tokens are exchanged for this one's"
+    if exchange.audience is not None and "audience" in provider.token.parameters:
+        yield "token.parameters: must not set audience: exchange.audience does"
+
+
+ASYMMETRIC = ("private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth")
+"""Client authentication without a secret that both sides hold (FAPI 2.0 Security Profile §5.3.2.1)."""
+
+
+def _profile(provider: Provider) -> Iterator[str]:
+    """What a profile refuses (FAPI 2.0 Security Profile §5.3 and §5.4, Message Signing §5)."""
+    if provider.profile == "oauth2" or provider.grant != "authorization_code":
+        return
+    token, request = provider.token, provider.authorization
+    methods = ", ".join(ASYMMETRIC)
+    short = {
+        "authorization.pushed: must be true": not request.pushed,
+        "authorization.pkce: must be 'S256'": request.pkce != "S256",
+        "authorization.issuer_in_response: must be true": not (request.issuer_in_response or request.signed_response),
+        f"token.client_authentication: must be one of {methods}": token.client_authentication not in ASYMMETRIC,
+        f"revocation.client_authentication: must be one of {methods}": (
+            provider.revocation_authentication not in ASYMMETRIC and token.client_authentication in ASYMMETRIC
+        ),
+        "token.signing_algorithm: must not be 'RS256'": token.signing_algorithm == "RS256",
+        "token.assertion_audience: must be 'issuer'": token.assertion_audience != "issuer",
+        "token.sender_constrained: must be 'dpop' or 'certificate'": token.sender_constrained == "no",
+        "signatures.algorithms: must not hold 'RS256'": "RS256" in provider.signatures.algorithms,
+    }
+    if provider.profile == "fapi2_message_signing":
+        short["authorization.signed_request: must be true"] = not request.signed_request
+        short["authorization.signed_response: must be true"] = not request.signed_response
+    for problem, falls_short in short.items():
+        if falls_short:
+            yield f"{problem} with profile = '{provider.profile}'"
 
 
 def _revocation(provider: Provider) -> Iterator[str]:
     style, url = provider.revocation.style, provider.revocation.url
     if style == "none" and url is not None:
         yield "revocation.style: is required with url: rfc7009, bearer or delete_json"
-    if style != "none" and url is None and not provider.operator_supplied:
+    if style != "none" and url is None and not (provider.operator_supplied or provider.discovery):
         yield f"revocation.url: is required with style = '{style}'"
 
 
 def _identity(provider: Provider) -> Iterator[str]:
     source, url = provider.identity.source, provider.identity.url
-    if source == "userinfo" and url is None and not provider.operator_supplied:
+    if source == "userinfo" and url is None and not (provider.operator_supplied or provider.discovery):
         yield "identity.url: is required with source = 'userinfo'"
     if source != "userinfo" and url is not None:
         yield f"identity.url: is not asked with source = '{source}'"
     if source == "token_response" and "subject" not in provider.identity.model_fields_set:
         yield "identity.subject: is required with source = 'token_response'"
-    wanted = provider.scopes.requested()
-    if source == "id_token" and "openid" not in wanted:
+    if source == "id_token" and "openid" not in provider.scopes.requested():
         yield "scopes.default: must hold 'openid' with identity.source = 'id_token'"
 
 

@@ -10,19 +10,26 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from grantkeeper.catalogue.values import (
+    AssertionClaims,
     AuthorizationParameters,
+    Claims,
     ClientAuthentication,
     Colour,
+    Detail,
     ErrorMeaning,
+    GrantType,
     Headers,
+    IssuerTemplate,
     ParameterName,
     Path,
     PathOrNothing,
+    Resource,
     ScopeToken,
     Seconds,
+    SigningAlgorithm,
     Slug,
     Text,
     TokenParameters,
@@ -87,14 +94,14 @@ class AuthorizationEndpoint(Table):
     """Where the browser is sent (RFC 6749 §3.1)."""
 
     url: UrlTemplate | None = Field(
-        None, description="The authorization endpoint. Required, unless `operator_supplied`."
+        None, description="The authorization endpoint. Required, unless `operator_supplied` or `discovery`."
     )
     parameters: AuthorizationParameters = Field(
         default_factory=dict, description="Further parameters of every authorization request."
     )
     pkce: Literal["S256", "none"] = Field("S256", description="`none` only where the provider refuses it (RFC 7636).")
     scope_parameter: Text = Field("scope", description="The parameter that carries the scopes.")
-    issuer: UrlTemplate | None = Field(
+    issuer: IssuerTemplate | None = Field(
         None,
         description="The authorization server's issuer (RFC 8414 §2). An `iss` that comes back, or stands "
         "in an ID token, must equal it.",
@@ -103,6 +110,30 @@ class AuthorizationEndpoint(Table):
         False,
         description="The server announces `authorization_response_iss_parameter_supported` (RFC 9207): an "
         "answer without `iss` is refused.",
+    )
+    pushed: bool = Field(
+        False, description="Requests are pushed to the server, and the browser carries only their name (RFC 9126)."
+    )
+    pushed_url: UrlTemplate | None = Field(None, description="The pushed authorization request endpoint.")
+    signed_request: bool = Field(
+        False, description="Requests are signed with a key of ours (RFC 9101), by `token.signing_algorithm`."
+    )
+    signed_response: bool = Field(
+        False, description="Responses come signed by the server (JARM, `response_mode=jwt`); a plain one is refused."
+    )
+    max_age: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="The most seconds since the person signed in (OpenID Connect Core §3.1.2.1)."
+    )
+    login_hint: Literal["none", "identity", "subject"] = Field(
+        "none", description="What the server is told, when a connection is authorized again, of who is expected."
+    )
+    claims: Claims = Field(
+        default_factory=dict,
+        description="Single claims to ask for (OpenID Connect Core §5.5), in the tables `id_token` and `userinfo`; an "
+        "empty table, such as `email = {}`, asks for one without more.",
+    )
+    details: tuple[Detail, ...] = Field(
+        (), strict=False, description="What is asked for in detail (RFC 9396), each a table with its `type`."
     )
 
 
@@ -113,6 +144,9 @@ class Scopes(Table):
     separator: Literal[" ", ","] = Field(" ", description="What stands between scopes in requests.")
     offline: Words = Field((), description="Needed for a refresh token; always asked for.")
     meaning: dict[ScopeToken, Text] = Field(default_factory=dict, description="What a scope allows, in plain words.")
+    aliases: dict[ScopeToken, ScopeToken] = Field(
+        default_factory=dict, description="What answers call a scope that they call differently."
+    )
 
     def requested(self, chosen: Sequence[str] | None = None) -> tuple[str, ...]:
         """The scopes to ask for: the chosen ones or the default, and those that a refresh token needs."""
@@ -156,10 +190,23 @@ class TokenResponsePaths(Table):
 class TokenEndpoint(Table):
     """Where a code becomes tokens (RFC 6749 §3.2)."""
 
-    url: UrlTemplate | None = Field(None, description="The token endpoint. Required, unless `operator_supplied`.")
+    url: UrlTemplate | None = Field(None, description="The token endpoint. Required, likewise.")
     client_authentication: ClientAuthentication = Field(
-        "client_secret_basic", description="How the client id and secret are sent (RFC 6749 §2.3.1)."
+        "client_secret_basic",
+        description="How the client proves itself: with its secret (RFC 6749 §2.3.1), a JWT signed with the secret or "
+        "with a key of ours (`grantkeeper keys`), or a certificate (RFC 8705).",
     )
+    signing_algorithm: SigningAlgorithm = Field("ES256", description="What signs our assertions and signed requests.")
+    assertion_audience: Literal["issuer", "token_endpoint"] = Field(
+        "issuer",
+        description="Whom our assertions name as their audience: the issuer, as FAPI 2.0 wants, or the token endpoint.",
+    )
+    sender_constrained: Literal["no", "dpop", "certificate"] = Field(
+        "no",
+        description="Tokens are bound to a key of the connection (`dpop`, RFC 9449) or to our certificate (RFC 8705 "
+        "§3): a stolen one is worth nothing.",
+    )
+    dpop_algorithm: Literal["ES256", "EdDSA"] = Field("ES256", description="What signs DPoP proofs.")
     encoding: Literal["form", "json"] = Field("form", description="How the request's body is written.")
     parameters: TokenParameters = Field(default_factory=dict, description="Further parameters of every token request.")
     headers: Headers = Field(default_factory=dict, description="Further headers of every token request.")
@@ -250,10 +297,65 @@ class Identity(Table):
     headers: Headers = Field(default_factory=dict, description="Further headers of the `userinfo` request.")
 
 
+class Signatures(Table):
+    """What the server signs: ID tokens (OpenID Connect Core §3.1.3.7) and signed responses (JARM)."""
+
+    jwks_url: UrlTemplate | None = Field(
+        None,
+        description="Where its public keys are. Without them the TLS of the token endpoint stands for an ID token's "
+        "signature.",
+    )
+    algorithms: Annotated[tuple[SigningAlgorithm, ...], Field(strict=False, min_length=1)] = Field(
+        ("RS256", "PS256", "ES256", "EdDSA"), description="The algorithms that are accepted."
+    )
+
+
+class Device(Table):
+    """Where a connection without a browser of its own begins (RFC 8628)."""
+
+    url: UrlTemplate | None = Field(None, description="The device authorization endpoint.")
+
+
+class Assertion(Table):
+    """The signed statement that stands in for a person's consent (`grant = "jwt_bearer"`, RFC 7523 §2.1)."""
+
+    subject: Literal["client_id", "asked"] = Field(
+        "client_id", description="Whose access is asked for: the client's own, or that of whom the user names."
+    )
+    audience: Text | None = Field(None, description="Its audience; left out: as `token.assertion_audience` says.")
+    claims: AssertionClaims = Field(default_factory=dict, description="Further claims.")
+
+
+class Exchange(Table):
+    """The token that is exchanged for another (`grant = "token_exchange"`, RFC 8693)."""
+
+    source: Slug | None = Field(None, description="The provider whose connections' access tokens are exchanged.")
+    audience: Text | None = Field(None, description="The service that the new token is for (§2.1).")
+    subject_token_type: Text = Field(
+        "urn:ietf:params:oauth:token-type:access_token", description="What the token that is handed in is (§3)."
+    )
+    requested_token_type: Text | None = Field(None, description="What is wanted in return (§3).")
+
+
 class Api(Table):
     """The provider's API, for people who read the definition."""
 
     base_url: UrlTemplate | None = Field(None, description="Where its paths begin.")
+
+
+_FAPI2: dict[str, dict[str, Any]] = {
+    "authorization": {"pushed": True, "issuer_in_response": True},
+    "token": {"client_authentication": "private_key_jwt", "sender_constrained": "dpop"},
+    "signatures": {"algorithms": ("PS256", "ES256", "EdDSA")},
+}
+_PROFILES = {
+    "fapi2": _FAPI2,
+    "fapi2_message_signing": {
+        **_FAPI2,
+        "authorization": {**_FAPI2["authorization"], "signed_request": True, "signed_response": True},
+    },
+}
+"""What a profile stands for where a definition does not say otherwise; what it refuses is in `rules`."""
 
 
 class Provider(Table):
@@ -270,6 +372,25 @@ class Provider(Table):
     operator_supplied: bool = Field(
         False, description="The provider publishes no endpoints: they come from the operator's settings."
     )
+    profile: Literal["oauth2", "fapi2", "fapi2_message_signing"] = Field(
+        "oauth2",
+        description="`fapi2`: the FAPI 2.0 security profile: pushed requests, S256, `iss`, `private_key_jwt` or a "
+        "certificate, sender-constrained tokens; `fapi2_message_signing`: signed requests and responses as well. Both "
+        "set defaults, and refuse a definition that falls short of them.",
+    )
+    discovery: bool = Field(
+        False,
+        description="What this definition leaves open comes from the metadata of `authorization.issuer` (RFC 8414, "
+        "OpenID Connect Discovery).",
+    )
+    grant: GrantType = Field(
+        "authorization_code",
+        description="How a connection is had: with a browser; by a code to type in elsewhere (`device_code`, RFC "
+        "8628); or without a person (`client_credentials`, `jwt_bearer`, `token_exchange`).",
+    )
+    resources: Annotated[tuple[Resource, ...], Field(strict=False)] = Field(
+        (), description="The APIs that the tokens are for (`resource`, RFC 8707)."
+    )
     verified: Verification = Field(description="What this was checked against.")
     parameters: dict[ParameterName, Parameter] = Field(
         default_factory=dict, description="Values that each client gives, by the placeholder they fill."
@@ -281,8 +402,23 @@ class Provider(Table):
     token: TokenEndpoint = Field(default_factory=TokenEndpoint, description="Where a code becomes tokens.")
     refresh: Refresh = Field(default_factory=Refresh, description="How the next token set is had.")
     revocation: Revocation = Field(default_factory=Revocation, description="How a grant is ended.")
+    signatures: Signatures = Field(default_factory=Signatures, description="What the server signs.")
+    device: Device = Field(default_factory=Device, description="The device authorization endpoint.")
+    assertion: Assertion = Field(default_factory=Assertion, description='For `grant = "jwt_bearer"`.')
+    exchange: Exchange = Field(default_factory=Exchange, description='For `grant = "token_exchange"`.')
     identity: Identity = Field(default_factory=Identity, description="Whose grant it is.")
     api: Api = Field(default_factory=Api, description="The provider's API, for people who read this.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _profile_defaults(cls, document: Any) -> Any:
+        if not isinstance(document, dict):
+            return document
+        document = dict(document)
+        for name, defaults in _PROFILES.get(str(document.get("profile")), {}).items():
+            given = document.get(name, {})
+            document[name] = defaults | given if isinstance(given, dict) else given
+        return document
 
     @property
     def refresh_response(self) -> TokenResponsePaths:
@@ -304,6 +440,9 @@ class Provider(Table):
         found = {
             "authorization.url": self.authorization.url,
             "authorization.issuer": self.authorization.issuer,
+            "authorization.pushed_url": self.authorization.pushed_url,
+            "signatures.jwks_url": self.signatures.jwks_url,
+            "device.url": self.device.url,
             "token.url": self.token.url,
             "refresh.url": self.refresh.url,
             "revocation.url": self.revocation.url,

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable
-from typing import Annotated, Literal
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from grantkeeper.catalogue.template import template_problem, url_problem
+from grantkeeper.catalogue.template import issuer_template_problem, template_problem, url_problem
 
-ClientAuthentication = Literal["client_secret_basic", "client_secret_post", "none"]
-"""How the client proves itself (RFC 6749 §2.3.1; names of RFC 8414 §2)."""
+ClientAuthentication = Literal[
+    "client_secret_basic",
+    "client_secret_post",
+    "client_secret_jwt",
+    "private_key_jwt",
+    "tls_client_auth",
+    "self_signed_tls_client_auth",
+    "none",
+]
+"""How the client proves itself (RFC 6749 §2.3.1, OpenID Connect Core §9, RFC 8705 §2; names of RFC 8414 §2)."""
+
+SigningAlgorithm = Literal["RS256", "PS256", "ES256", "EdDSA"]
+"""What signs our assertions and requests (RFC 7518 §3.1, RFC 8037 §3.1)."""
+
+GrantType = Literal["authorization_code", "device_code", "client_credentials", "jwt_bearer", "token_exchange"]
+"""How a connection is had: the grant types of RFC 6749, 8628, 7523 and 8693, by their short names."""
 
 ErrorMeaning = Literal["grant", "client", "transient"]
 """Who must act after an error: `grant` the user, `client` the operator, `transient` nobody: it is retried."""
@@ -51,8 +66,58 @@ def _reserved(*names: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _only_json(value: dict[str, Any]) -> dict[str, Any]:
+    """The table, where JSON can say all that stands in it (RFC 8259 §3); TOML knows dates and infinities too."""
+    for path, found in _leaves(value, ()):
+        if not isinstance(found, (str, int, float)) or (isinstance(found, float) and not math.isfinite(found)):
+            where = ".".join(path)
+            raise ValueError(
+                f"{where} must be a text, a number, true or false, a list or a table; write a date in quotes"
+            )
+    return value
+
+
+def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if inner is None:
+        yield path, value
+        return
+    for key, member in inner:
+        yield from _leaves(member, (*path, str(key)))
+
+
+def _claims_request(value: dict[str, Any]) -> dict[str, Any]:
+    """Claims by where they are wanted (OpenID Connect Core §5.5)."""
+    for place, claims in value.items():
+        if place not in ("id_token", "userinfo"):
+            raise ValueError(f"must hold the tables id_token and userinfo, each with claims by name, not '{place}'")
+        if not isinstance(claims, dict) or not all(isinstance(wanted, (dict, list)) for wanted in claims.values()):
+            raise ValueError(
+                f"{place} must hold a table for each claim; an empty one, such as email = {{}}, asks for it"
+            )
+    return value
+
+
+def _typed(value: dict[str, Any]) -> dict[str, Any]:
+    """One authorization detail (RFC 9396 §2)."""
+    kind = value.get("type")
+    if not isinstance(kind, str) or not kind:
+        raise ValueError("must have a type, a text that the provider's documentation names")
+    return value
+
+
 Url = Annotated[str, _without(url_problem)]
 UrlTemplate = Annotated[str, _without(template_problem)]
+IssuerTemplate = Annotated[str, _without(issuer_template_problem)]
+Resource = Annotated[
+    str,
+    _matching(
+        r"[A-Za-z][A-Za-z0-9+.-]*:[^\s#\x00-\x1f\x7f]+",
+        "must be an absolute URI without a fragment, such as https://api.example.com",
+    ),
+]
+Claims = Annotated[dict[str, Any], AfterValidator(_claims_request), AfterValidator(_only_json)]
+Detail = Annotated[dict[str, Any], AfterValidator(_typed), AfterValidator(_only_json)]
 Slug = Annotated[
     str,
     _matching(r"[a-z0-9]+(-[a-z0-9]+)*", "must be lower-case letters and digits, with single hyphens between"),
@@ -72,16 +137,28 @@ Seconds = Annotated[int, Field(gt=0)]
 HeaderName = Annotated[str, _matching(r"[A-Za-z0-9-]+", "must be a header's name")]
 Headers = Annotated[
     dict[HeaderName, Text],
-    _reserved("authorization", "content-type", "content-length", "cookie", "host"),
+    _reserved("authorization", "content-type", "content-length", "cookie", "dpop", "host"),
 ]
 AuthorizationParameters = Annotated[
     dict[str, Text],
     _reserved(
+        "authorization_details",
+        "claims",
+        "client_assertion",
+        "client_assertion_type",
         "client_id",
+        "client_secret",
         "code_challenge",
         "code_challenge_method",
+        "dpop_jkt",
+        "login_hint",
+        "max_age",
         "nonce",
         "redirect_uri",
+        "request",
+        "request_uri",
+        "resource",
+        "response_mode",
         "response_type",
         "scope",
         "state",
@@ -90,15 +167,25 @@ AuthorizationParameters = Annotated[
 TokenParameters = Annotated[
     dict[str, Text],
     _reserved(
+        "assertion",
+        "authorization_details",
+        "client_assertion",
+        "client_assertion_type",
         "client_id",
         "client_secret",
         "code",
         "code_verifier",
+        "device_code",
         "grant_type",
         "redirect_uri",
         "refresh_token",
+        "requested_token_type",
+        "resource",
         "scope",
+        "subject_token",
+        "subject_token_type",
     ),
 ]
+AssertionClaims = Annotated[dict[str, Text], _reserved("aud", "exp", "iat", "iss", "jti", "nbf", "sub")]
 ParameterName = Annotated[str, _matching(r"[a-z][a-z0-9_]*", "must be lower-case letters, digits and underscores")]
 Colour = Annotated[str, _matching(r"#[0-9a-fA-F]{6}", "must be a colour like #1a73e8")]

@@ -15,6 +15,7 @@ from grantkeeper.cli.demo import demo
 from grantkeeper.cli.doctor import doctor
 from grantkeeper.cli.exits import ExitCode, exit_code
 from grantkeeper.cli.install import init, migrate
+from grantkeeper.cli.keys import keys
 from grantkeeper.cli.options import Options, settings_options
 from grantkeeper.cli.providers import providers
 from grantkeeper.cli.serve import serve, worker
@@ -87,5 +88,5 @@ def grantkeeper(ctx: click.Context, debug: bool) -> None:
     ctx.ensure_object(Options).debug = debug
 
 
-for _command in (init, serve, demo, worker, migrate, doctor, users, accounts, tokens, providers, connections):
+for _command in (init, serve, demo, worker, migrate, doctor, users, accounts, tokens, providers, keys, connections):
     grantkeeper.add_command(_command)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from grantkeeper.cli import connection_view as view
+from grantkeeper.cli.connect import connect
 from grantkeeper.cli.exits import CommandFailed, ExitCode
 from grantkeeper.cli.options import Options, json_option, pass_options
 from grantkeeper.cli.output import print_facts, print_json, print_table, when
@@ -23,9 +24,12 @@ if TYPE_CHECKING:
 _PAGE = 500
 
 
-@click.group(short_help="Look at connections, refresh, disconnect.")
+@click.group(short_help="Look at connections, connect, refresh, disconnect.")
 def connections() -> None:
-    """Every account's connections: look, refresh, disconnect. Shows no tokens."""
+    """Every account's connections: look, connect, refresh, disconnect. Shows no tokens."""
+
+
+connections.add_command(connect)
 
 
 @connections.command("list")

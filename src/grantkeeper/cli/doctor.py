@@ -10,10 +10,12 @@ import click
 
 from grantkeeper.cli.exits import CommandFailed, ExitCode
 from grantkeeper.cli.options import Options, json_option, pass_options, settings_options
-from grantkeeper.cli.output import print_json, print_table
+from grantkeeper.cli.output import print_json, print_table, shown
 
 if TYPE_CHECKING:
     from grantkeeper.cli.checks import Finding
+    from grantkeeper.cli.provider_checks import Report
+    from grantkeeper.oauth.aspect import Aspect
 
 
 @click.command(short_help="Check everything, and say what to do.")
@@ -25,49 +27,82 @@ if TYPE_CHECKING:
 def doctor(ctx: click.Context, options: Options, provider: str | None, as_json: bool) -> None:
     """Check settings, database, keys, clock and each provider's endpoints, and say what to do.
 
-    With PROVIDER only that one is checked. Changes nothing. Ends with exit code 1 where something failed.
+    With PROVIDER only that one is checked, and what its server announces is compared with what is used of it, so that
+    no safer option is left unused. Changes nothing. Ends with exit code 1 where something failed.
     """
     from grantkeeper.cli.checks import FAIL, WARN
+    from grantkeeper.cli.provider_checks import level_of
 
     with _busy(as_json):
-        findings = asyncio.run(_findings(options, provider))
-    failed = sum(finding.level == FAIL for finding in findings)
-    warned = sum(finding.level == WARN for finding in findings)
+        report = asyncio.run(_report(options, provider))
+    levels = [finding.level for finding in report.findings] + [level_of(aspect) for aspect in report.aspects]
+    failed, warned = levels.count(FAIL), levels.count(WARN)
     if as_json:
-        print_json({"ok": not failed, "checks": findings})
+        posture = [_aspect_record(aspect) for aspect in report.aspects]
+        compared = {"posture": posture} if provider is not None else {}
+        print_json({"ok": not failed, "checks": report.findings, **compared})
     else:
-        print_table(
-            ("", "Check", "Found", "What to do"),
-            [(f.level, f.subject, f.found, f.advice) for f in findings],
-            "Nothing to check.",
-        )
+        _show(report)
         click.echo(f"{failed} failed, {warned} to look at." if failed or warned else "All is well.")
     if failed:
         ctx.exit(ExitCode.FAILED)
 
 
-async def _findings(options: Options, name: str | None) -> list[Finding]:
+def _show(report: Report) -> None:
+    print_table(
+        ("", "Check", "Found", "What to do"),
+        [(f.level, f.subject, f.found, f.advice) for f in report.findings],
+        "Nothing to check.",
+    )
+    if report.aspects:
+        click.echo()
+        _compare(report)
+
+
+def _compare(report: Report) -> None:
+    """A table, and below it, in lines that can be copied, what to do."""
+    from grantkeeper.cli.provider_checks import advice_of, level_of
+
+    print_table(
+        ("", "Topic", "The server supports", "We use", "Standard"),
+        [(level_of(a), a.topic, a.supported, a.used, a.rfc) for a in report.aspects],
+        "Nothing to compare.",
+    )
+    click.echo()
+    for aspect in report.aspects:
+        if advice := advice_of(aspect):
+            click.echo(shown(f"{aspect.topic}: {advice}"))
+    click.echo(f"Keys are set in {report.key_place}; see docs/providers.md.")
+
+
+def _aspect_record(aspect: Aspect) -> dict[str, Any]:
+    import msgspec
+
+    from grantkeeper.cli.provider_checks import level_of
+
+    return {"level": level_of(aspect), **msgspec.structs.asdict(aspect)}
+
+
+async def _report(options: Options, name: str | None) -> Report:
     from grantkeeper.cli import checks
-    from grantkeeper.cli.provider_checks import check_providers
+    from grantkeeper.cli.key_checks import check_keys
+    from grantkeeper.cli.provider_checks import Report, check_providers
     from grantkeeper.errors import ConfigError
 
     try:
         settings = options.settings()
     except ConfigError as error:
-        return [
-            checks.failed("settings", problem, "correct it; docs/settings.md says how") for problem in error.problems
-        ]
-    if name is not None:
-        findings = await check_providers(settings, name)
-        if not findings:
-            raise CommandFailed(
-                f"The catalogue has no provider {name}; see `grantkeeper providers list`.", ExitCode.NOT_FOUND
-            )
-        return findings
-    findings = checks.check_settings(settings)
-    findings += await checks.check_installation(settings)
-    findings += await check_providers(settings)
-    return findings
+        advice = "correct it; docs/settings.md says how"
+        return Report(findings=[checks.failed("settings", problem, advice) for problem in error.problems])
+    report = await check_providers(settings, name)
+    if name is None:
+        ours: list[Finding] = [*checks.check_settings(settings), *await checks.check_installation(settings)]
+        return Report(findings=[*ours, *await check_keys(settings), *report.findings])
+    if not report.findings:
+        raise CommandFailed(
+            f"The catalogue has no provider {name}; see `grantkeeper providers list`.", ExitCode.NOT_FOUND
+        )
+    return report
 
 
 def _busy(as_json: bool) -> AbstractContextManager[Any]:

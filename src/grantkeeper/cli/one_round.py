@@ -50,6 +50,7 @@ async def one_round(settings: Settings) -> Round:
             outcomes[line.outcome] += 1
 
         services.refresher.history.subscribe(count)
+        await services.discovery.round()
         with _bar(settings) as progress:
             tried = await services.worker.run_once(progress)
         return Round(

@@ -8,6 +8,7 @@ from grantkeeper.cli.output import timestamp, when
 from grantkeeper.model import MustAct
 
 if TYPE_CHECKING:
+    from grantkeeper.clients import Clients
     from grantkeeper.clock import Instant
     from grantkeeper.config import Settings
     from grantkeeper.storage.refreshes import ProviderState
@@ -23,6 +24,23 @@ async def blocked_providers(settings: Settings) -> dict[str, ProviderState]:
         if database is None or await current_revision(database) != known_revisions()[-1]:
             return {}
         return {state.provider: state for state in await read_provider_states(database) if state.blocked_at is not None}
+
+
+async def learn_stored(settings: Settings, clients: Clients) -> None:
+    """Complete clients with what is stored of their providers, as far as there is a database. GrantkeeperError."""
+    from grantkeeper.crypto import load_root_keyset
+    from grantkeeper.discovery import learn_all_kept
+    from grantkeeper.storage.inspection import inspected
+    from grantkeeper.storage.migrate import current_revision, known_revisions
+    from grantkeeper.storage.provider_metadata import ProviderMetadataStore
+    from grantkeeper.storage.vault import Vault
+
+    keyset = settings.root_keyset.get_secret_value() if settings.root_keyset else None
+    async with inspected(settings.database) as database:
+        if database is None or await current_revision(database) != known_revisions()[-1]:
+            return
+        vault = Vault(database, load_root_keyset(keyset, settings.keyset_path))
+        await learn_all_kept(ProviderMetadataStore(database, vault), clients)
 
 
 def standing(state: ProviderState | None) -> str:

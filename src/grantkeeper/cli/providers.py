@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from grantkeeper.app import Services
     from grantkeeper.catalogue.schema import Provider
     from grantkeeper.clients import Clients
+    from grantkeeper.oauth.registration import Registration
     from grantkeeper.storage.refreshes import ProviderState
 
 
-@click.group(short_help="Look at providers; resume a paused one.")
+@click.group(short_help="Look at providers; resume a paused one; register.")
 def providers() -> None:
     """What the catalogue knows, what can be connected here, and what is blocked or paused."""
 
@@ -129,13 +130,74 @@ def resume(options: Options, name: str) -> None:
         click.echo(f"{name} is neither blocked nor paused; there is nothing to resume.")
 
 
+@providers.command("register")
+@click.argument("name")
+@json_option
+@pass_options
+def register(options: Options, name: str, as_json: bool) -> None:
+    """Register at a provider's server by yourself (RFC 7591), or tell it what has changed since (RFC 7592).
+
+    For a provider of the settings that has an issuer, or a resource, and no client_id. A running service does it by
+    itself when it first needs it, once for all processes; this says at once whether the server agrees. The client
+    secret is kept, sealed, and shown to nobody.
+    """
+
+    async def work(services: Services) -> tuple[Registration, bool]:
+        _must_be_configured(services, name)
+        return await services.discovery.register(name)
+
+    registration, new = options.run(work)
+    if as_json:
+        facts = {"client_id": registration.client_id, "client_authentication": registration.authentication}
+        print_json({"name": name, **facts, "new": new})
+        return
+    click.echo(registration.client_id)
+    done = "Registered" if new else "Registered before, and brought up to date"
+    click.echo(f"{done}; it proves itself by {registration.authentication}.", err=True)
+
+
+@providers.command("unregister")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@pass_options
+def unregister(options: Options, name: str, yes: bool) -> None:
+    """End a registration that was made by `register` or by a running service (RFC 7592), and forget what was found.
+
+    Connections made with it cannot be refreshed any more. As long as the settings name the provider without a
+    client_id, a running service registers anew.
+    """
+
+    async def work(services: Services) -> bool | None:
+        return await services.discovery.unregister(name)
+
+    if not yes:
+        click.confirm(f"End our registration at {name}? Its connections cannot be refreshed then", abort=True)
+    told = options.run(work)
+    if told is None:
+        raise CommandFailed(f"There is no registration at {name}.", ExitCode.NOT_FOUND)
+    server = "the server has ended it too" if told else "the server gave no way to tell it; end it there by hand"
+    click.echo(f"Forgot the registration at {name}; {server}.")
+
+
 def known_clients(options: Options) -> Clients:
-    """The catalogue joined with the settings."""
+    """The catalogue joined with the settings, and with what was found out about providers."""
     from grantkeeper.catalogue.load import load_catalogue
     from grantkeeper.clients import Clients
+    from grantkeeper.errors import GrantkeeperError
 
     settings = options.settings()
-    return Clients(load_catalogue(settings.providers_dir), settings.clients, settings.public_url)
+    clients = Clients(load_catalogue(settings.providers_dir), settings.clients, settings.public_url)
+    if any(clients.pending(name) for name in clients.configured()):
+        try:
+            asyncio.run(provider_states.learn_stored(settings, clients))
+        except GrantkeeperError as error:
+            click.echo(f"What was found out about providers is not known: {error.message}", err=True)
+    return clients
+
+
+def _must_be_configured(services: Services, name: str) -> None:
+    if name not in services.clients.configured():
+        raise CommandFailed(f"The settings have no clients.{name}.", ExitCode.NOT_FOUND)
 
 
 def _states(options: Options) -> tuple[dict[str, ProviderState], bool]:

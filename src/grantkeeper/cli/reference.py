@@ -28,7 +28,7 @@ Written from the code by `python -m grantkeeper.cli.reference docs`; change it t
   `--password-stdin`; where neither is possible one is made up and shown once.
 - USER is an e-mail address or a UUID. Secrets are shown only by the command that creates them.
 - Commands work on the database themselves, and may be used while the service runs. A running service sees
-  their changes at once; a revoked token, within a second.
+  their changes at once; a revoked token, within a second; keys, within 30 seconds.
 
 ## Exit codes
 """

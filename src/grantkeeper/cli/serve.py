@@ -90,6 +90,7 @@ async def _work(settings: Settings) -> None:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         logs.event("worker.started", concurrency=settings.worker_concurrency)
         running = asyncio.create_task(services.worker.run())
+        finding = asyncio.create_task(services.discovery.run())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if running.done():
@@ -98,5 +99,6 @@ async def _work(settings: Settings) -> None:
             await running
         services.refresher.stop()
         running.cancel()
-        await asyncio.wait({running})
+        finding.cancel()
+        await asyncio.wait({running, finding})
         logs.event("worker.stopped")

@@ -32,6 +32,7 @@ _EXAMPLES = {
     "root_keyset_file": "/etc/grantkeeper/root-keyset.json",
     "providers_dir": "/etc/grantkeeper/providers",
     "journal_dir": "/var/lib/grantkeeper/journal",
+    "provider_ca_file": "/etc/grantkeeper/authorities.pem",
 }
 
 

@@ -6,14 +6,29 @@ import base64
 import hashlib
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from grantkeeper.errors import AuthorizationFailed, ClientRejected, ProviderError, ProviderUnavailable
-from grantkeeper.model import Record
+from grantkeeper.clock import Instant
+from grantkeeper.errors import (
+    AddressRefused,
+    AuthorizationFailed,
+    ClientRejected,
+    ProviderError,
+    ProviderProtocolError,
+    ProviderUnavailable,
+)
+from grantkeeper.model import AttemptSecrets, Record
+from grantkeeper.oauth import dpop
 from grantkeeper.oauth.client import Client
+from grantkeeper.oauth.grants import in_a_form
+from grantkeeper.oauth.message import Response
+from grantkeeper.oauth.token import error_code, error_for
 
 _ERROR_CODE = re.compile(r"[A-Za-z0-9_.\-]{1,40}")
+# An absolute URI (RFC 9126 §2.2), short enough for an address bar.
+_REQUEST_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[!-~]{1,1000}")
 
 
 class CallbackParameters(Record, frozen=True):
@@ -39,12 +54,15 @@ def code_challenge(code_verifier: str) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def authorization_url(client: Client, state: str, code_verifier: str | None, nonce: str | None) -> str:
-    """Where the browser is sent (RFC 6749 §4.1.1)."""
-    parts = urlsplit(client.authorization_url)
-    parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
-    parameters |= client.authorization_parameters
-    parameters |= {
+def authorization_parameters(
+    client: Client, state: str, secrets: AttemptSecrets, login_hint: str | None = None
+) -> dict[str, Any]:
+    """What is asked for (RFC 6749 §4.1.1), as values: `grants.in_a_form` writes them, a signed request holds them.
+
+    `login_hint`: who is expected (OpenID Connect Core §3.1.2.1).
+    """
+    parameters: dict[str, Any] = {
+        **client.authorization_parameters,
         "response_type": "code",
         "client_id": client.client_id,
         "redirect_uri": client.redirect_uri,
@@ -52,18 +70,52 @@ def authorization_url(client: Client, state: str, code_verifier: str | None, non
     }
     if client.scopes:
         parameters[client.scope_parameter] = client.scope_separator.join(client.scopes)
-    if code_verifier is not None:
-        parameters |= {"code_challenge": code_challenge(code_verifier), "code_challenge_method": "S256"}
-    if nonce is not None:
-        parameters["nonce"] = nonce
-    return urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(parameters), ""))
+    if secrets.code_verifier is not None:
+        parameters |= {"code_challenge": code_challenge(secrets.code_verifier), "code_challenge_method": "S256"}
+    optional = {
+        "nonce": secrets.nonce,
+        "dpop_jkt": dpop.thumbprint(secrets.dpop_key) if secrets.dpop_key is not None else None,
+        "response_mode": "jwt" if client.signed_response else None,
+        "login_hint": login_hint,
+        "max_age": client.max_age,
+        "claims": client.claims or None,
+        "authorization_details": list(client.details) or None,
+        "resource": list(client.resources) or None,
+    }
+    return parameters | {name: value for name, value in optional.items() if value is not None}
+
+
+def front_channel_url(client: Client, parameters: Mapping[str, Any]) -> str:
+    """Where the browser is sent: the authorization endpoint, with these parameters besides its own."""
+    parts = urlsplit(client.authorization_url)
+    query = dict(parse_qsl(parts.query, keep_blank_values=True)) | in_a_form(parameters)
+    return urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(query, doseq=True), ""))
+
+
+def pushed_response(client: Client, response: Response, now: Instant) -> str:
+    """The `request_uri` that stands for a pushed request (RFC 9126 §2.2), or the ProviderError that came instead."""
+    if response.status == 429 or response.status >= 500:
+        raise ProviderUnavailable(
+            f"{client.label} answered HTTP {response.status} to the pushed request",
+            retry_after=response.retry_after(now),
+        )
+    document = response.json_object()
+    if response.status >= 300:
+        code = error_code(document.get("error"))
+        if code is None:
+            raise ProviderProtocolError(f"{client.label} answered HTTP {response.status} to the pushed request")
+        raise error_for(client, code, response.status)
+    request_uri = document.get("request_uri")
+    if not isinstance(request_uri, str) or not _REQUEST_URI.fullmatch(request_uri):
+        raise ProviderProtocolError(f"{client.label} gave no request_uri for the pushed request", code="no_request_uri")
+    return request_uri
 
 
 def read_callback(query: Sequence[tuple[str, str]]) -> CallbackParameters:
     """The response parameters, each given at most once (RFC 6749 §3.1), or AuthorizationFailed."""
     found: dict[str, str] = {}
     for name, value in query:
-        if name in ("state", "code", "error", "iss"):
+        if name in ("state", "code", "error", "iss", "response"):
             if name in found:
                 raise _malformed(f"“{name}” came twice")
             found[name] = value
@@ -92,6 +144,16 @@ def check_issuer(client: Client, issuer: str | None) -> None:
         )
 
 
+def unsigned_response(client: Client) -> AuthorizationFailed:
+    """The provider signs its responses, and this one is not: it may be anybody's (JARM §2.4)."""
+    return AuthorizationFailed(
+        "unsigned_response",
+        "The answer is not signed",
+        f"{client.label} signs what it sends back, and this was not signed. Nothing was connected. "
+        "Start again; if this happens twice, tell the person who runs this service.",
+    )
+
+
 def refused(client: Client, code: str) -> AuthorizationFailed:
     """What an error response of the authorization server means for the person (RFC 6749 §4.1.2.1)."""
     if code == "access_denied":
@@ -114,6 +176,9 @@ def explained(label: str, error: ProviderError, retry_url: str) -> Authorization
     if isinstance(error, ProviderUnavailable):
         reason, title = "provider_down", f"{label} is not answering"
         message = "You did nothing wrong. Nothing was connected or changed. Please try again in a few minutes."
+    elif isinstance(error, AddressRefused):
+        reason, title = "address_refused", f"{label} may not be reached from here"
+        message = "Only the person who runs this service can allow that; please tell them."
     elif isinstance(error, ClientRejected):
         reason, title = "client_rejected", f"{label} does not accept this service"
         code = f" ({error.code})" if error.code else ""
@@ -122,12 +187,12 @@ def explained(label: str, error: ProviderError, retry_url: str) -> Authorization
             "Only the person who runs this service can mend that; please tell them."
         )
     else:
-        reason, title = "malformed_answer", f"{label} gave an answer we cannot use"
+        reason, title = error.code or "malformed_answer", f"{label} gave an answer we cannot use"
         message = (
             "Nothing was connected or changed. Please try again; if it happens again, tell the person who "
             "runs this service."
         )
-    return AuthorizationFailed(reason, title, message, retry_url=retry_url, status=502)
+    return AuthorizationFailed(reason, title, message, retry_url=retry_url, status=502, code=error.code)
 
 
 def _malformed(what: str) -> AuthorizationFailed:

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Any, Literal
 
 from grantkeeper.model import Record
+from grantkeeper.oauth.signing import SigningAlgorithm
 from grantkeeper.schedule import RefreshPolicy
 
-ClientAuthentication = Literal["client_secret_basic", "client_secret_post", "none"]
+ClientAuthentication = Literal[
+    "client_secret_basic",
+    "client_secret_post",
+    "client_secret_jwt",
+    "private_key_jwt",
+    "tls_client_auth",
+    "self_signed_tls_client_auth",
+    "none",
+]
+BY_CERTIFICATE = ("tls_client_auth", "self_signed_tls_client_auth")
+"""The methods by which TLS proves who we are (RFC 8705 §2)."""
+GrantType = Literal["authorization_code", "device_code", "client_credentials", "jwt_bearer", "token_exchange"]
 ErrorMeaning = Literal["grant", "client", "transient"]
 
 
@@ -40,6 +53,23 @@ class IdentitySource(Record, frozen=True):
     headers: dict[str, str] = {}
 
 
+class AssertionPolicy(Record, frozen=True):
+    """What we state in place of a person's consent (RFC 7523 §2.1)."""
+
+    subject: Literal["client_id", "asked"] = "client_id"
+    audience: str | None = None
+    claims: dict[str, str] = {}
+
+
+class ExchangePolicy(Record, frozen=True):
+    """Whose connections' tokens are exchanged, and for what (RFC 8693 §2.1)."""
+
+    source: str
+    subject_token_type: str
+    audience: str | None = None
+    requested_token_type: str | None = None
+
+
 class Client(Record, frozen=True):
     """A provider as this service talks to it. Durations are seconds. Its `repr` shows no secret."""
 
@@ -49,6 +79,7 @@ class Client(Record, frozen=True):
     redirect_uri: str
     authorization_url: str
     token_url: str
+    grant: GrantType = "authorization_code"
     client_secret: str | None = None
     authorization_parameters: dict[str, str] = {}
     pkce: bool = True
@@ -56,9 +87,28 @@ class Client(Record, frozen=True):
     scopes: tuple[str, ...] = ()
     scope_separator: str = " "
     offline_scopes: tuple[str, ...] = ()
+    scope_aliases: dict[str, str] = {}
     issuer: str | None = None
     issuer_in_response: bool = False
+    pushed_url: str | None = None
+    signed_request: bool = False
+    signed_response: bool = False
+    max_age: int | None = None
+    login_hint: Literal["none", "identity", "subject"] = "none"
+    claims: dict[str, Any] = {}
+    details: tuple[dict[str, Any], ...] = ()
+    resources: tuple[str, ...] = ()
+    device_url: str | None = None
+    jwks_url: str | None = None
+    signature_algorithms: tuple[str, ...] = ("RS256", "PS256", "ES256", "EdDSA")
     authentication: ClientAuthentication = "client_secret_basic"
+    signing_algorithm: SigningAlgorithm = "ES256"
+    assertion_audience: Literal["issuer", "token_endpoint"] = "issuer"
+    certificate: str = "default"
+    sender_constrained: Literal["no", "dpop", "certificate"] = "no"
+    dpop_algorithm: Literal["ES256", "EdDSA"] = "ES256"
+    assertion: AssertionPolicy = AssertionPolicy()
+    exchange: ExchangePolicy | None = None
     json_body: bool = False
     token_parameters: dict[str, str] = {}
     token_headers: dict[str, str] = {}
@@ -80,6 +130,40 @@ class Client(Record, frozen=True):
         return f"Client(name={self.name!r}, client_id={self.client_id!r})"
 
     @property
+    def asks_person(self) -> bool:
+        """Whether a person consents at the provider; else it knows us, and gives access to us ourselves."""
+        return self.grant in ("authorization_code", "device_code")
+
+    @property
     def openid(self) -> bool:
         """Whether an ID token is asked for (OpenID Connect Core §3.1.2.1)."""
         return "openid" in self.scopes
+
+    def not_granted(self, scopes: Iterable[str]) -> tuple[str, ...]:
+        """What is asked for and not among these (RFC 6749 §3.3); scopes for refresh tokens some never list."""
+        granted = set(scopes)
+        return tuple(
+            scope
+            for scope in self.scopes
+            if not {scope, self.scope_aliases.get(scope, scope)} & granted and scope not in self.offline_scopes
+        )
+
+    @property
+    def id_token_required(self) -> bool:
+        """Whether an answer without an ID token is refused: it was asked for, and the server's keys are known."""
+        return self.openid and self.jwks_url is not None
+
+    @property
+    def pushes(self) -> bool:
+        """Whether authorization requests are pushed (RFC 9126)."""
+        return self.pushed_url is not None
+
+    @property
+    def shows_certificate(self) -> bool:
+        """Whether requests to the provider show a certificate of ours (RFC 8705)."""
+        return self.authentication in BY_CERTIFICATE or self.sender_constrained == "certificate"
+
+    @property
+    def audience(self) -> str:
+        """Whom our assertions are for (RFC 7523 §3; FAPI 2.0 §5.3.3.1 wants the issuer)."""
+        return self.issuer if self.assertion_audience == "issuer" and self.issuer else self.token_url

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qsl, quote_plus, urlencode
 
 import msgspec
@@ -14,7 +14,7 @@ import msgspec
 from grantkeeper.clock import SECOND, Instant
 from grantkeeper.errors import ProviderProtocolError
 from grantkeeper.model import Record
-from grantkeeper.oauth.client import Client, ClientAuthentication
+from grantkeeper.oauth.client import ClientAuthentication
 
 _FORM = "application/x-www-form-urlencoded"
 
@@ -73,39 +73,33 @@ class Response(Record, frozen=True):
         return min(max(0, int(instant - now / SECOND)), 86_400)
 
 
-def token_request(client: Client, url: str, parameters: Mapping[str, str]) -> Request:
-    """A request to the token endpoint, as form or JSON, with the client's authentication (RFC 6749 §2.3)."""
-    headers, body = _authenticated(client, client.authentication, parameters)
-    headers |= {name.lower(): value for name, value in client.token_headers.items()}
-    if not client.json_body:
-        return form_request(url, headers, body)
-    headers["content-type"] = "application/json"
-    return Request(method="POST", url=url, headers=headers, body=msgspec.json.encode(body))
+class Call(Record, frozen=True):
+    """A request to an endpoint where the client proves itself, before it does; its `repr` shows no parameter.
+
+    A parameter with several values is sent several times in a form (RFC 8707 §2). `authentication` None: as the
+    client does at the token endpoint.
+    """
+
+    url: str
+    parameters: dict[str, str | list[str]]
+    method: str = "POST"
+    encoding: Literal["form", "json"] = "form"
+    authentication: ClientAuthentication | None = None
+    headers: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"Call({self.method} {self.url.partition('?')[0]})"
 
 
-def revocation_form(client: Client, url: str, parameters: Mapping[str, str]) -> Request:
-    """A request to the revocation endpoint: always a form (RFC 7009 §2.1)."""
-    return form_request(url, *_authenticated(client, client.revocation_authentication, parameters))
-
-
-def form_request(url: str, headers: Mapping[str, str], body: Mapping[str, str]) -> Request:
-    """A POST of a form."""
+def written(
+    method: str, url: str, headers: Mapping[str, str], parameters: Mapping[str, Any], encoding: str = "form"
+) -> Request:
+    """A request whose body holds these parameters."""
+    if encoding == "json":
+        headers = {**headers, "content-type": "application/json"}
+        return Request(method=method, url=url, headers=headers, body=msgspec.json.encode(parameters))
     headers = {**headers, "content-type": _FORM}
-    return Request(method="POST", url=url, headers=headers, body=urlencode(body).encode())
-
-
-def _authenticated(
-    client: Client, authentication: ClientAuthentication, parameters: Mapping[str, str]
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Headers and body parameters that say who we are."""
-    headers, body = {"accept": "application/json"}, dict(parameters)
-    if authentication == "client_secret_basic" and client.client_secret is not None:
-        headers["authorization"] = _basic(client.client_id, client.client_secret)
-        return headers, body
-    body["client_id"] = client.client_id
-    if authentication == "client_secret_post" and client.client_secret is not None:
-        body["client_secret"] = client.client_secret
-    return headers, body
+    return Request(method=method, url=url, headers=headers, body=urlencode(parameters, doseq=True).encode())
 
 
 def at_path(document: Any, path: str) -> Any:
@@ -120,7 +114,7 @@ def at_path(document: Any, path: str) -> Any:
     return document
 
 
-def _basic(client_id: str, client_secret: str) -> str:
-    """Both halves form-encoded first, as RFC 6749 §2.3.1 says."""
+def basic(client_id: str, client_secret: str) -> str:
+    """The Authorization header of a client with a secret; both halves form-encoded first (RFC 6749 §2.3.1)."""
     pair = f"{quote_plus(client_id)}:{quote_plus(client_secret)}"
     return "Basic " + base64.b64encode(pair.encode()).decode()

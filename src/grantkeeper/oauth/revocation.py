@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from grantkeeper.clock import Instant
 from grantkeeper.errors import GrantRejected, ProviderProtocolError, ProviderUnavailable
 from grantkeeper.model import TokenSet
 from grantkeeper.oauth.client import Client
-from grantkeeper.oauth.message import Request, Response, at_path, form_request, revocation_form
+from grantkeeper.oauth.message import Call, Response, at_path
 from grantkeeper.oauth.token import error_code, error_for
 
 
-def revocation_request(client: Client, tokens: TokenSet) -> Request | None:
+def revocation_call(client: Client, tokens: TokenSet) -> Call | None:
     """Revoke the refresh token, or the access token where there is none; None: not supported there."""
     if client.revocation_url is None or client.revocation_style == "none":
         return None
     token, hint = tokens.access_token, "access_token"
     if client.revocation_token == "refresh_token" and tokens.refresh_token is not None:
         token, hint = tokens.refresh_token, "refresh_token"
+    authentication = client.revocation_authentication
     if client.revocation_style == "bearer":
-        return form_request(client.revocation_url, {"authorization": f"Bearer {token}"}, {})
+        return Call(
+            url=client.revocation_url,
+            parameters={},
+            headers={"authorization": f"Bearer {token}"},
+            authentication="none",
+        )
     if client.revocation_style == "delete_json":
-        return _delete_json(client, client.revocation_url, token)
-    return revocation_form(client, client.revocation_url, {"token": token, "token_type_hint": hint})
-
-
-def _delete_json(client: Client, url: str, token: str) -> Request:
-    authenticated = revocation_form(client, url, {})
-    headers = {**authenticated.headers, "content-type": "application/json"}
-    return Request(method="DELETE", url=url, headers=headers, body=msgspec.json.encode({"access_token": token}))
+        return Call(
+            url=client.revocation_url,
+            parameters={"access_token": token},
+            method="DELETE",
+            encoding="json",
+            authentication=authentication,
+        )
+    parameters: dict[str, str | list[str]] = {"token": token, "token_type_hint": hint}
+    return Call(url=client.revocation_url, parameters=parameters, authentication=authentication)
 
 
 def revocation_response(client: Client, response: Response, now: Instant) -> None:

@@ -1,4 +1,4 @@
-"""The token endpoint: code exchange, refresh, and what an answer means (RFC 6749 §4.1.3, §5 and §6)."""
+"""What an answer of the token endpoint means (RFC 6749 §5), whatever the grant."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ import msgspec
 
 from grantkeeper.clock import SECOND, Instant
 from grantkeeper.errors import (
+    AddressRefused,
     ClientRejected,
     GrantRejected,
     ProviderError,
     ProviderProtocolError,
     ProviderUnavailable,
 )
-from grantkeeper.model import Grant, Record, TokenSet
+from grantkeeper.model import Grant, Record, Renewal, TokenSet
 from grantkeeper.oauth.client import Client, ErrorMeaning, TokenResponsePaths
-from grantkeeper.oauth.message import Request, Response, at_path, token_request
+from grantkeeper.oauth.message import Response, at_path
 
 LONGEST_LIFETIME = 10 * 365 * 86_400
 """Seconds; a provider that promises more is taken at this."""
@@ -37,6 +38,12 @@ _MEANINGS: dict[str, ErrorMeaning] = {
     "invalid_scope": "client",
     "invalid_request": "client",
     "unsupported_grant_type": "client",
+    "invalid_client_metadata": "client",
+    "invalid_request_object": "client",
+    "invalid_target": "client",
+    "invalid_authorization_details": "client",
+    "invalid_dpop_proof": "client",
+    "use_dpop_nonce": "transient",
     "temporarily_unavailable": "transient",
     "server_error": "transient",
     "slow_down": "transient",
@@ -67,35 +74,26 @@ class TokenResponse(Record, frozen=True):
         return f"TokenResponse({self.grant!r})"
 
 
-def exchange_request(client: Client, code: str, code_verifier: str | None) -> Request:
-    """Redeem an authorization code (RFC 6749 §4.1.3, RFC 7636 §4.5)."""
-    parameters = {"grant_type": "authorization_code", "code": code, "redirect_uri": client.redirect_uri}
-    if code_verifier is not None:
-        parameters["code_verifier"] = code_verifier
-    return token_request(client, client.token_url, parameters | client.token_parameters)
-
-
-def refresh_request(client: Client, refresh_token: str, scopes: tuple[str, ...]) -> Request:
-    """Ask for the next token set (RFC 6749 §6); the scopes go along only where the provider wants them."""
-    parameters = {"grant_type": "refresh_token", "refresh_token": refresh_token}
-    if client.refresh_sends_scope and scopes:
-        # An answer may leave out the scopes that a refresh token hangs on; a refresh must not.
-        wanted = dict.fromkeys((*scopes, *client.offline_scopes))
-        parameters["scope"] = client.scope_separator.join(wanted)
-    return token_request(client, client.refresh_url or client.token_url, parameters | client.token_parameters)
-
-
 def token_response(
-    client: Client, response: Response, requested_at: Instant, before: Grant | None = None
+    client: Client,
+    response: Response,
+    requested_at: Instant,
+    before: Grant | None = None,
+    *,
+    dpop_key: str | None = None,
+    renewal: Renewal | None = None,
 ) -> TokenResponse:
     """Read an answer of the token endpoint (RFC 6749 §5), or raise the ProviderError that it means.
 
     Lifetimes count from the instant the request was sent. Without `expires_in` the access token's own
     `exp` holds where it is a JWT, then the provider's default. What else the answer leaves out (refresh
-    token, its expiry, scopes, type) stays as it was `before`.
+    token, its expiry, scopes, type) stays as it was `before`, as do the key that the tokens are bound to and how
+    they are had again; for a first answer `dpop_key` and `renewal` say so.
     """
     if response.status == 429 or response.status >= 500:
         _raise_unavailable(client, response, requested_at)
+    if 300 <= response.status < 400:
+        raise ProviderProtocolError(f"{client.label} sent us elsewhere, which is not followed", code="redirect")
     paths = client.response if before is None else client.refresh_response
     document = response.json_object()
     _raise_error(client, paths, response, document, requested_at)
@@ -106,10 +104,17 @@ def token_response(
     kept = before.tokens if before is not None else None
     refresh_token = new_refresh or (kept.refresh_token if kept else None)
     stated = at_path(document, paths.expires_in)
-    lifetime = _lifetime(stated) if refresh_token else _seconds(stated)
+    if kept is not None:
+        dpop_key, renewal = kept.dpop_key, kept.renewal
+    lifetime = _lifetime(stated) if refresh_token or renewal else _seconds(stated)
+    token_type = _token_type(at_path(document, paths.token_type) if paths.token_type else None, kept)
+    if before is None:
+        _check_bound(client, token_type, dpop_key)
     tokens = TokenSet(
         access_token=access_token,
-        token_type=_token_type(at_path(document, paths.token_type) if paths.token_type else None, kept),
+        token_type=token_type,
+        dpop_key=dpop_key,
+        renewal=renewal,
         refresh_token=refresh_token,
         issued_at=requested_at,
         access_token_expires_at=(
@@ -157,7 +162,8 @@ def pauses(error: ProviderError, client: Client) -> bool:
     For the codes of `PAUSING`, and for what the provider's definition calls the operator's. Not for
     `invalid_request` and its like, which may be about one connection alone.
     """
-    if not isinstance(error, ClientRejected) or error.code is None:
+    if not isinstance(error, ClientRejected) or isinstance(error, AddressRefused) or error.code is None:
+        # Where a name leads may be another tomorrow.
         return False
     if error.code in PAUSING or client.error_meanings.get(error.code) == "client":
         return True
@@ -227,7 +233,19 @@ def _token_type(value: Any, kept: TokenSet | None) -> str:
     """`Bearer` where the provider says nothing, or in its own spelling (RFC 6749 §7.1: case-insensitive)."""
     if not isinstance(value, str) or not _CODE.fullmatch(value):
         return kept.token_type if kept else "Bearer"
-    return "Bearer" if value.lower() == "bearer" else value
+    return {"bearer": "Bearer", "dpop": "DPoP"}.get(value.lower(), value)
+
+
+def _check_bound(client: Client, token_type: str, dpop_key: str | None) -> None:
+    """Refuse a token of another kind than was asked for (RFC 9449 §5): unbound, or bound to what we have not.
+
+    Only at the first answer: what a refresh gives is never thrown away.
+    """
+    bound = token_type == "DPoP"
+    if bound == (dpop_key is not None):
+        return
+    what = "a token that anybody could use" if dpop_key else "a token bound to a key, which nobody asked for"
+    raise ProviderProtocolError(f"{client.label} answered with {what} ({token_type})", code="token_type_mismatch")
 
 
 def _lifetime(value: Any) -> int | None:

@@ -24,10 +24,13 @@ from grantkeeper.errors import (
     SealError,
     StorageError,
 )
-from grantkeeper.model import Claim, Connection, Grant, Lease, MustAct, Record, Refresh, Status, TokenSet
+from grantkeeper.model import Claim, Connection, Lease, MustAct, Record, Refresh, Status, TokenSet, granted
 from grantkeeper.oauth.client import Client
-from grantkeeper.oauth.http import ProviderHttp
-from grantkeeper.oauth.token import may_have_spent, pauses, refresh_request, token_response
+from grantkeeper.oauth.grants import refresh_call
+from grantkeeper.oauth.message import Call
+from grantkeeper.oauth.renewals import renewal_call
+from grantkeeper.oauth.sender import Sender
+from grantkeeper.oauth.token import may_have_spent, pauses, token_response
 from grantkeeper.refresh.breaker import Breaker
 from grantkeeper.refresh.history import History
 from grantkeeper.refresh.recovery import Recovery
@@ -67,14 +70,18 @@ class _Failed(Record, frozen=True):
 
 
 class Attempts:
-    """Runs refreshes. `owner` names this process in leases; `jitter` answers numbers in [0, 1)."""
+    """Runs refreshes. `owner` names this process in leases; `jitter` answers numbers in [0, 1).
+
+    `sources` answers the access token of a connection, by account and UUID, for those whose grant is its exchange.
+    """
 
     def __init__(
         self,
         connections: ConnectionStore,
         store: RefreshStore,
         clients: Clients,
-        http: ProviderHttp,
+        sender: Sender,
+        sources: Callable[[str, str], Awaitable[str]],
         recovery: Recovery,
         breaker: Breaker,
         history: History,
@@ -85,7 +92,8 @@ class Attempts:
         self._connections = connections
         self._store = store
         self._clients = clients
-        self._http = http
+        self._sender = sender
+        self._sources = sources
         self._recovery = recovery
         self._breaker = breaker
         self._history = history
@@ -104,7 +112,11 @@ class Attempts:
     @property
     def lease_seconds(self) -> float:
         """How long a lease lasts without its heartbeat."""
-        return self._http.timeout * LEASE_FACTOR
+        return self._sender.timeout * LEASE_FACTOR
+
+    def lease_until(self, now: Instant) -> Instant:
+        """When a lease that is taken or renewed now ends."""
+        return now + int(self.lease_seconds * SECOND)
 
     def stop(self) -> None:
         """Ask no provider any more: what has not been sent yet is handed over, what has is waited for."""
@@ -164,12 +176,12 @@ class Attempts:
             client = self._clients.of(claim.connection)
             tokens = await self._connections.open_tokens(claim.connection, claim.sealed_tokens)
             if tokens.refresh_token is None:
-                return None
-            outcome = await self._ask(claim, client, tokens, tokens.refresh_token)
+                return await self._renew(claim, client, tokens) if tokens.renewal is not None else None
+            outcome = await self._ask(claim, client, tokens)
             if isinstance(outcome, _Failed) and isinstance(outcome.error, GrantRejected):
                 previous = await self._previous(claim)
                 if previous is not None and previous.refresh_token not in (None, tokens.refresh_token):
-                    second = await self._ask(claim, client, previous, previous.refresh_token or "")
+                    second = await self._ask(claim, client, previous)
                     if not (isinstance(second, _Failed) and isinstance(second.error, GrantRejected)):
                         return second
             return outcome
@@ -185,21 +197,31 @@ class Attempts:
         except SealError:
             return None
 
-    async def _ask(self, claim: Claim, client: Client, tokens: TokenSet, refresh_token: str) -> _Answered | _Failed:
-        connection = claim.connection
-        before = Grant(
-            tokens=tokens, scopes=connection.scopes, subject=connection.subject, identity=connection.identity
-        )
+    async def _renew(self, claim: Claim, client: Client, tokens: TokenSet) -> _Answered | _Failed:
+        """The same grant once more, where it needs no person: nothing is spent by that."""
+        renewal, token = tokens.renewal, None
+        assert renewal is not None
+        if renewal.source_uuid is not None:
+            token = await self._sources(claim.connection.account_uuid, renewal.source_uuid)
+        call = await renewal_call(client, renewal, self._sender.keys, self._clock.now(), token)
+        outcome = await self._send(claim, client, tokens, call)
+        return msgspec.structs.replace(outcome, unsettled=False) if isinstance(outcome, _Failed) else outcome
+
+    async def _ask(self, claim: Claim, client: Client, tokens: TokenSet) -> _Answered | _Failed:
+        call = refresh_call(client, tokens.refresh_token or "", claim.connection.scopes)
+        return await self._send(claim, client, tokens, call)
+
+    async def _send(self, claim: Claim, client: Client, tokens: TokenSet, call: Call) -> _Answered | _Failed:
         sent_at = self._clock.now()
         # The identity of what comes back; it grows even where the clock does not.
         asked_at = max(sent_at, claim.issued_at + 1)
         status = number = None
         try:
-            response = await self._http.send(refresh_request(client, refresh_token, connection.scopes))
+            response = await self._sender.call(client, call, tokens.dpop_key)
             status = response.status
             if status < 300:
                 number = await self._recovery.keep(claim, response, asked_at)
-            grant = token_response(client, response, sent_at, before).grant
+            grant = token_response(client, response, sent_at, granted(claim.connection, tokens)).grant
         except ProviderError as error:
             self._recovery.settle(number)
             return _Failed(error=error, client=client, unsettled=may_have_spent(error, status))
@@ -244,7 +266,7 @@ class Attempts:
                 scopes=given.grant.scopes,
                 generation=connection.generation + 1,
                 token_type=tokens.token_type,
-                refreshable=tokens.refresh_token is not None,
+                refreshable=tokens.renewable,
                 access_token_expires_at=tokens.access_token_expires_at,
                 refresh_token_expires_at=tokens.refresh_token_expires_at,
                 refreshed_at=self._clock.now(),
@@ -338,7 +360,7 @@ class Attempts:
             await self._clock.sleep(self.lease_seconds / 3)
             lease = self._leases[uuid]
             try:
-                until = self._clock.now() + int(self.lease_seconds * SECOND)
+                until = self.lease_until(self._clock.now())
                 # Where it is lost, it may yet be given to us again.
                 if await self._store.renew_lease(lease, until) and self._leases[uuid] is lease:
                     self._leases[uuid] = msgspec.structs.replace(lease, expires_at=until)

@@ -22,7 +22,7 @@ from grantkeeper.errors import (
     StorageError,
     StorageUnavailable,
 )
-from grantkeeper.model import Claim, Connection, Grant, Refresh
+from grantkeeper.model import Claim, Connection, Grant, Refresh, granted
 from grantkeeper.oauth.client import Client
 from grantkeeper.oauth.message import Response
 from grantkeeper.oauth.token import token_response
@@ -45,10 +45,9 @@ _POLL = 0.25
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A provider's answer as the journal keeps it, sealed, with what a refresh leaves as it was."""
+    """A provider's answer as the journal keeps it, sealed."""
 
     response: Response
-    received_at: Instant
 
     def __repr__(self) -> str:
         return f"Answer({self.response!r})"
@@ -90,7 +89,7 @@ class Recovery:
     async def keep(self, claim: Claim, response: Response, asked_at: Instant) -> int | None:
         """Make an answer durable, before anything else is done with it; None where this machine's disk refuses."""
         connection = claim.connection
-        answer = Answer(response, self._clock.now())
+        answer = Answer(response)
         try:
             number = await self._journal.append(
                 Entry(
@@ -299,4 +298,4 @@ class Recovery:
             tokens = await self._connections.open_tokens(connection, held.sealed_tokens)
         except SealError:
             return None
-        return Grant(tokens=tokens, scopes=connection.scopes, subject=connection.subject, identity=connection.identity)
+        return granted(connection, tokens)

@@ -15,14 +15,16 @@ from grantkeeper import logs
 from grantkeeper.clients import Clients
 from grantkeeper.clock import DAY, MINUTE, SECOND, Clock, Instant
 from grantkeeper.errors import (
+    GrantRejected,
     NeedsReauthorization,
     NotFound,
+    ProviderUnavailable,
     StorageError,
     StorageUnavailable,
     Unavailable,
 )
 from grantkeeper.model import Blocked, Claim, Connection, MustAct, Status, TokenSet
-from grantkeeper.oauth.http import ProviderHttp
+from grantkeeper.oauth.sender import Sender
 from grantkeeper.refresh.attempt import Attempts
 from grantkeeper.refresh.breaker import Breaker
 from grantkeeper.refresh.history import History
@@ -52,7 +54,7 @@ class Refresher:
         store: RefreshStore,
         vault: Vault,
         clients: Clients,
-        http: ProviderHttp,
+        sender: Sender,
         journal: Journal,
         clock: Clock,
         owner: str,
@@ -61,17 +63,27 @@ class Refresher:
         self._connections = connections
         self._store = store
         self._clients = clients
-        self._http = http
+        self._timeout = sender.timeout
         self._clock = clock
         self.owner = owner
         self.history = History(store)
         self._journal = journal
         self._breaker = Breaker(store, clock, jitter)
         self._recovery = Recovery(
-            journal, vault, connections, store, clients, self.history, clock, owner, jitter, http.timeout
+            journal, vault, connections, store, clients, self.history, clock, owner, jitter, sender.timeout
         )
         self._attempts = Attempts(
-            connections, store, clients, http, self._recovery, self._breaker, self.history, clock, owner, jitter
+            connections,
+            store,
+            clients,
+            sender,
+            self._source,
+            self._recovery,
+            self._breaker,
+            self.history,
+            clock,
+            owner,
+            jitter,
         )
         self._in_flight: dict[str, asyncio.Task[Blocked | None]] = {}
         self._used: dict[str, Instant] = {}
@@ -80,6 +92,10 @@ class Refresher:
     def lease_seconds(self) -> float:
         """How long a lease lasts without its heartbeat."""
         return self._attempts.lease_seconds
+
+    def lease_until(self, now: Instant) -> Instant:
+        """When a lease that is taken now ends, unless its heartbeat renews it."""
+        return self._attempts.lease_until(now)
 
     @property
     def unsettled(self) -> int:
@@ -101,10 +117,21 @@ class Refresher:
         """
         return await self._read(account_uuid, uuid, 1, refused=refused)
 
+    async def _source(self, account_uuid: str, uuid: str) -> str:
+        """The access token of a connection that another lives on, or the ProviderError that it means to that one."""
+        try:
+            _, tokens = await self.fresh(account_uuid, uuid, 60)
+        except NotFound:
+            raise GrantRejected("the connection whose access is exchanged was disconnected") from None
+        except (NeedsReauthorization, Unavailable) as error:
+            problem = f"the connection whose access is exchanged gives no token: {error.message}"
+            raise ProviderUnavailable(problem, sent=False) from None
+        return tokens.access_token
+
     async def refresh_now(self, connection: Connection) -> Connection:
         """Refresh whatever the expiry, for the operator; the connection as it is afterwards."""
         self._refuse_dead(connection)
-        blocked = await self._shared(connection, self._http.timeout + 5)
+        blocked = await self._shared(connection, self._timeout + 5)
         if isinstance(blocked, Blocked):
             raise _blocked(blocked, self._clock.now())
         return await self._connections.find(connection.uuid) or connection
@@ -170,7 +197,7 @@ class Refresher:
     async def _read(
         self, account_uuid: str, uuid: str, min_ttl: int, *, refused: bytes | None
     ) -> tuple[Connection, TokenSet]:
-        give_up = self._clock.monotonic() + self._http.timeout + 5
+        give_up = self._clock.monotonic() + self._timeout + 5
         tried = False
         blocked: Blocked | None = None
         while True:
@@ -244,8 +271,7 @@ class Refresher:
         policy = self._clients.policy(connection.provider)
         while True:
             now = self._clock.now()
-            until = now + int(self.lease_seconds * SECOND)
-            claim = await self._store.claim_within(policy, connection, self.owner, now, until)
+            claim = await self._store.claim_within(policy, connection, self.owner, now, self.lease_until(now))
             if isinstance(claim, Blocked):
                 self._breaker.saw_blocked(connection.provider)
                 return claim

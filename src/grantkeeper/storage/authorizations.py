@@ -5,7 +5,7 @@ from __future__ import annotations
 from grantkeeper import logs
 from grantkeeper.clock import Instant
 from grantkeeper.errors import SealError
-from grantkeeper.model import Authorization, HeldGrant
+from grantkeeper.model import AttemptSecrets, Authorization, HeldGrant
 from grantkeeper.storage.database import Database, Row
 from grantkeeper.storage.vault import Vault
 
@@ -19,9 +19,6 @@ class AuthorizationStore:
 
     async def add(self, authorization: Authorization) -> None:
         """Remember an attempt before its browser leaves for the provider."""
-        secrets = {"code_verifier": authorization.code_verifier, "nonce": authorization.nonce}
-        row = authorization.state_hash.hex()
-        sealed = await self._vault.seal(authorization.account_uuid, secrets, "authorizations", row, "sealed_secrets")
         await self._database.execute(
             "add_authorization",
             state_hash=authorization.state_hash,
@@ -33,7 +30,7 @@ class AuthorizationStore:
             browser_hash=authorization.browser_hash,
             created_at=authorization.created_at,
             expires_at=authorization.expires_at,
-            sealed_secrets=sealed,
+            sealed_secrets=await self._seal(authorization),
             connection_uuid=authorization.connection_uuid,
             redirect_to=authorization.redirect_to,
         )
@@ -58,15 +55,44 @@ class AuthorizationStore:
         )
         return authorization, row[11] is not None
 
-    async def take(self, authorization: Authorization, now: Instant) -> tuple[str | None, str | None] | None:
-        """Code verifier and nonce, once: None where another request has taken them. They are forgotten here."""
+    async def take(self, authorization: Authorization, now: Instant) -> AttemptSecrets | None:
+        """What only we know of it, once: None where another request has taken it. It is forgotten here."""
         async with self._database.transaction() as statements:
             row = await statements.fetch_one("take_authorization", state_hash=authorization.state_hash, now=now)
             if row is None:
                 return None
             await statements.execute("forget_authorization_secrets", state_hash=authorization.state_hash)
-        secrets = await self._vault.open_secrets(authorization.account_uuid, row[0], authorization.state_hash.hex())
-        return secrets["code_verifier"], secrets["nonce"]
+        return await self._secrets(authorization, row[0])
+
+    async def peek(self, authorization: Authorization) -> AttemptSecrets | None:
+        """The same without taking it, for a device authorization that is shown and polled; None: it was taken."""
+        row = await self._database.fetch_one("peek_authorization", state_hash=authorization.state_hash)
+        return await self._secrets(authorization, row[0]) if row is not None else None
+
+    async def claim_poll(self, authorization: Authorization, now: Instant, next_poll_at: Instant) -> bool:
+        """Whether this caller may poll now; nobody else may before `next_poll_at`."""
+        row = await self._database.fetch_one(
+            "claim_poll", state_hash=authorization.state_hash, now=now, next_poll_at=next_poll_at
+        )
+        return row is not None
+
+    async def put_off_poll(self, authorization: Authorization, next_poll_at: Instant) -> None:
+        """Nobody polls before that instant; the secrets, and with them the interval, are stored as they are now."""
+        await self._database.execute(
+            "put_off_poll",
+            state_hash=authorization.state_hash,
+            next_poll_at=next_poll_at,
+            sealed_secrets=await self._seal(authorization),
+        )
+
+    async def _seal(self, authorization: Authorization) -> bytes:
+        row = authorization.state_hash.hex()
+        return await self._vault.seal(
+            authorization.account_uuid, authorization.secrets, "authorizations", row, "sealed_secrets"
+        )
+
+    async def _secrets(self, authorization: Authorization, sealed: bytes) -> AttemptSecrets:
+        return await self._vault.open_secrets(authorization.account_uuid, sealed, authorization.state_hash.hex())
 
     async def hold(self, held: HeldGrant) -> None:
         """Keep a grant until its user has chosen, or it expires."""

@@ -45,6 +45,9 @@ uuid, label, provider, created_at, updated_at, access_token_expires_at, refresh_
 -- part: personal_access_token
 uuid, user_uuid, account_uuid, name, scopes, created_at, expires_at, last_used_at, revoked_at
 
+-- part: client_key
+kid, kind, name, algorithm, created_at, signs_from, retired_at, withdrawn_at, public_jwk, chain, kms_key, sealed_key
+
 -- part: held_grant
 handle_hash, account_uuid, user_uuid, provider, client_id, connection_uuid, redirect_to, expires_at, sealed_grant
 
@@ -368,6 +371,18 @@ FROM authorizations WHERE state_hash = :state_hash
 UPDATE authorizations SET taken_at = :now
 WHERE state_hash = :state_hash AND taken_at IS NULL RETURNING sealed_secrets
 
+-- query: peek_authorization
+SELECT sealed_secrets FROM authorizations WHERE state_hash = :state_hash AND taken_at IS NULL
+
+-- query: claim_poll
+UPDATE authorizations SET next_poll_at = :next_poll_at
+WHERE state_hash = :state_hash AND taken_at IS NULL AND (next_poll_at IS NULL OR next_poll_at <= :now)
+RETURNING state_hash
+
+-- query: put_off_poll
+UPDATE authorizations SET next_poll_at = :next_poll_at, sealed_secrets = :sealed_secrets
+WHERE state_hash = :state_hash AND taken_at IS NULL
+
 -- query: forget_authorization_secrets
 UPDATE authorizations SET sealed_secrets = NULL WHERE state_hash = :state_hash
 
@@ -410,6 +425,96 @@ UPDATE revocations SET next_attempt_at = :next_attempt_at WHERE uuid = :uuid
 
 -- query: delete_revocation
 DELETE FROM revocations WHERE uuid = :uuid
+
+
+-- Held until the transaction ends: whoever changes the client keys must know of every other change.
+-- query: lock_client_keys
+INSERT INTO instance (name, value) VALUES ('client_keys', :value)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value
+
+-- query: forget_private_keys
+UPDATE client_keys SET sealed_key = NULL WHERE retired_at <= :now AND sealed_key IS NOT NULL
+
+-- query: forget_client_keys
+DELETE FROM client_keys WHERE withdrawn_at <= :now
+
+-- query: list_client_keys
+SELECT {client_key} FROM client_keys ORDER BY kind DESC, algorithm, name, signs_from DESC, created_at DESC, kid
+
+-- query: add_client_key
+INSERT INTO client_keys ({client_key})
+VALUES (:kid, :kind, :name, :algorithm, :created_at, :signs_from, :retired_at, :withdrawn_at, :public_jwk, :chain,
+    :kms_key, :sealed_key)
+ON CONFLICT (kid) DO NOTHING
+
+-- One that was to begin later still never does.
+-- query: supersede_client_keys
+UPDATE client_keys SET retired_at = CASE WHEN signs_from > :begins THEN signs_from ELSE :begins END,
+    withdrawn_at = CASE WHEN signs_from > :begins THEN signs_from ELSE :begins END + :published_on
+WHERE kid <> :kid AND kind = :kind AND name = :name AND COALESCE(algorithm, '') = :algorithm
+AND (retired_at IS NULL OR retired_at > :begins)
+
+-- query: retire_client_key
+UPDATE client_keys SET retired_at = CASE WHEN retired_at <= :now THEN retired_at ELSE :now END,
+    withdrawn_at = CASE WHEN withdrawn_at <= :withdrawn_at THEN withdrawn_at ELSE :withdrawn_at END, sealed_key = NULL
+WHERE kid = :kid
+
+-- query: begin_client_key
+UPDATE client_keys SET signs_from = :now WHERE kid = :kid
+
+-- query: extend_client_key
+UPDATE client_keys SET retired_at = :retired_at, withdrawn_at = :withdrawn_at WHERE kid = :kid
+
+
+-- query: get_provider_metadata
+SELECT provider, issuer, resource, document, resource_document, resource_scope, fetched_at FROM provider_metadata
+WHERE provider = :provider
+
+-- query: put_provider_metadata
+INSERT INTO provider_metadata
+    (provider, issuer, resource, document, resource_document, resource_scope, fetched_at)
+VALUES (:provider, :issuer, :resource, :document, :resource_document, :resource_scope, :fetched_at)
+ON CONFLICT (provider) DO UPDATE SET issuer = excluded.issuer, resource = excluded.resource,
+    document = excluded.document, resource_document = excluded.resource_document,
+    resource_scope = excluded.resource_scope, fetched_at = excluded.fetched_at
+
+-- query: delete_provider_metadata
+DELETE FROM provider_metadata WHERE provider = :provider
+
+-- query: get_provider_keys
+SELECT jwks_url, jwks, fetched_at FROM provider_keys WHERE provider = :provider
+
+-- query: put_provider_keys
+INSERT INTO provider_keys (provider, jwks_url, jwks, fetched_at) VALUES (:provider, :jwks_url, :jwks, :fetched_at)
+ON CONFLICT (provider) DO UPDATE SET jwks_url = excluded.jwks_url, jwks = excluded.jwks,
+    fetched_at = excluded.fetched_at
+
+-- query: get_registration
+SELECT issuer, client_id, sealed_registration, created_at, expires_at FROM registrations
+WHERE provider = :provider AND client_id IS NOT NULL
+
+-- A claim that was not fulfilled lapses: its process has died. One that was is never claimed again.
+-- query: claim_registration
+INSERT INTO registrations (provider, issuer, owner, claimed_until, created_at)
+VALUES (:provider, :issuer, :owner, :until, :now)
+ON CONFLICT (provider) DO UPDATE SET issuer = excluded.issuer, owner = excluded.owner,
+    claimed_until = excluded.claimed_until, created_at = excluded.created_at
+WHERE registrations.client_id IS NULL AND registrations.claimed_until <= :now
+
+-- query: keep_registration
+UPDATE registrations SET owner = NULL, client_id = :client_id, sealed_registration = :sealed_registration,
+    expires_at = :expires_at
+WHERE provider = :provider AND owner = :owner AND client_id IS NULL
+
+-- query: change_registration
+UPDATE registrations SET sealed_registration = :sealed_registration, expires_at = :expires_at
+WHERE provider = :provider AND client_id = :client_id
+
+-- query: release_registration
+DELETE FROM registrations WHERE provider = :provider AND owner = :owner AND client_id IS NULL
+
+-- query: delete_registration
+DELETE FROM registrations WHERE provider = :provider AND client_id = :client_id
 
 
 -- query: add_evidence

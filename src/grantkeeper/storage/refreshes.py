@@ -21,12 +21,11 @@ from grantkeeper.model import (
     TokenSet,
 )
 from grantkeeper.schedule import RefreshPolicy
-from grantkeeper.storage.connections import ConnectionStore, connection_of
+from grantkeeper.storage.connections import MUST_ACT, ConnectionStore, connection_of
 from grantkeeper.storage.database import Database, Row, Statements
 from grantkeeper.storage.inspection import timeline_of
 from grantkeeper.storage.vault import Vault
 
-_MUST_ACT = {who.value: who for who in MustAct}
 _AHEAD = 10 * SECOND
 """A provider's rate limit may be used this far ahead, so that what is due can be claimed in batches."""
 
@@ -334,7 +333,7 @@ class RefreshStore:
                 outcome=row[5],
                 generation=row[6],
                 owner=row[7],
-                must_act=_MUST_ACT[row[8]],
+                must_act=MUST_ACT[row[8]],
                 reason=row[9],
             )
             for row in rows
@@ -374,7 +373,7 @@ async def read_provider_states(database: Statements) -> list[ProviderState]:
             blocked_until=row[2],
             probes=row[3],
             reason=row[4],
-            must_act=_MUST_ACT[row[5]],
+            must_act=MUST_ACT[row[5]],
         )
         for row in await database.fetch_all("list_provider_states")
     ]
@@ -399,7 +398,7 @@ async def _room(
     assert row is not None
     blocked_until, probes, reason, must_act, slot_at = row
     if blocked_until is not None and now < blocked_until:
-        return Blocked(until=blocked_until, must_act=_MUST_ACT[must_act], reason=reason or "", probes=probes)
+        return Blocked(until=blocked_until, must_act=MUST_ACT[must_act], reason=reason or "", probes=probes)
     leased = await statements.fetch_one("count_leases", provider=provider, now=now)
     places = concurrency - (leased[0] if leased else 0)
     if policy.per_minute is not None:

@@ -223,6 +223,7 @@ authorizations = Table(
     _text("connection_uuid", null=True),
     _text("redirect_to", null=True),
     _instant("taken_at", null=True),
+    _instant("next_poll_at", null=True),
     Index(None, "expires_at"),
 )
 
@@ -254,6 +255,57 @@ revocations = Table(
     _instant("next_attempt_at"),
     Column("attempts", BigInteger, nullable=False),
     Index(None, "next_attempt_at"),
+)
+
+client_keys = Table(
+    "client_keys",
+    metadata,
+    Column("kid", Text, primary_key=True),
+    _text("kind"),
+    _text("name"),
+    _text("algorithm", null=True),
+    _instant("created_at"),
+    _instant("signs_from"),
+    _instant("retired_at", null=True),
+    _instant("withdrawn_at", null=True),
+    _text("public_jwk"),
+    _text("chain", null=True),
+    _text("kms_key", null=True),
+    _sealed("sealed_key", null=True),
+)
+
+provider_metadata = Table(
+    "provider_metadata",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    _text("issuer"),
+    _text("resource", null=True),
+    _text("document"),
+    _text("resource_document", null=True),
+    _text("resource_scope", null=True),
+    _instant("fetched_at"),
+)
+
+provider_keys = Table(
+    "provider_keys",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    _text("jwks_url"),
+    _text("jwks"),
+    _instant("fetched_at"),
+)
+
+registrations = Table(
+    "registrations",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    _text("issuer"),
+    _text("owner", null=True),
+    _instant("claimed_until"),
+    _text("client_id", null=True),
+    _sealed("sealed_registration", null=True),
+    _instant("created_at"),
+    _instant("expires_at", null=True),
 )
 
 evidence = Table(

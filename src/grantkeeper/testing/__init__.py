@@ -1,10 +1,12 @@
 """Real parts to test against, shipped so that users can test their own programs with them too.
 
-`FakeClock` stands still until it is moved. `FakeProvider` is an authorization server; `server.ProviderServer`
-serves it, or any ASGI application, on loopback. `hostile.HostileServer` is a provider on its worst day.
+`FakeClock` stands still until it is moved. `FakeProvider` is an authorization server, `Features` what it can do
+beyond the code flow; `server.ProviderServer` serves it, or any ASGI application, on loopback.
+`hostile.HostileServer` is a provider on its worst day.
 """
 
 from grantkeeper.testing.clock import FakeClock
+from grantkeeper.testing.features import Features
 from grantkeeper.testing.provider import FakeProvider
 from grantkeeper.testing.vocabulary import (
     DEMO_PEOPLE,
@@ -14,6 +16,7 @@ from grantkeeper.testing.vocabulary import (
     IssuedTokens,
     Person,
     SeenRequest,
+    TokenFacts,
 )
 
 __all__ = [
@@ -23,7 +26,9 @@ __all__ = [
     "FakeClock",
     "FakeGrant",
     "FakeProvider",
+    "Features",
     "IssuedTokens",
     "Person",
     "SeenRequest",
+    "TokenFacts",
 ]

@@ -20,6 +20,9 @@ BODY_LIMIT = 64 * 1024
 
 FIELD_LIMIT = 100
 
+REPEATABLE = frozenset(("audience", "resource"))
+"""Parameters that may be sent more than once (RFC 8693 §2.1, RFC 8707 §2)."""
+
 
 class RequestRefused(Exception):
     """The request cannot even be read; `status` is the HTTP status code that says so."""
@@ -39,11 +42,20 @@ class Parameters:
             raise RequestRefused(400, "There are too many parameters.") from None
         names = [name for name, _ in pairs]
         self._values = {name: value for name, value in pairs if value}
-        self.repeated = frozenset(name for name in names if names.count(name) > 1)
+        self.repeated = frozenset(name for name in names if names.count(name) > 1) - REPEATABLE
+        self._pairs = [(name, value) for name, value in pairs if value]
 
     def get(self, name: str) -> str | None:
         """The value, or None when it is missing or empty."""
         return self._values.get(name)
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """Every value of a parameter that may be repeated."""
+        return tuple(value for given, value in self._pairs if given == name)
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Every parameter that has a value, as often as it was sent."""
+        return list(self._pairs)
 
     def items(self) -> Mapping[str, str]:
         """Every parameter that has a value; of a repeated one, the last."""

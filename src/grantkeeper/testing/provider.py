@@ -6,9 +6,9 @@ can be made slow, wrong or forgetful. Not for anything real: whoever asks may be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
 
 import msgspec
 
@@ -25,14 +25,15 @@ from grantkeeper.testing.asgi import (
     json_response,
     read_request,
 )
-from grantkeeper.testing.authorization_endpoint import AuthorizationEndpoint, PageRefusal
-from grantkeeper.testing.client_authentication import auth_method
+from grantkeeper.testing.client_authentication import auth_method, named_client
+from grantkeeper.testing.client_directory import Fetch
+from grantkeeper.testing.client_metadata import key_set
+from grantkeeper.testing.endpoints import PROVED, Endpoints, Handler
+from grantkeeper.testing.features import Features
+from grantkeeper.testing.ground import lay_ground
 from grantkeeper.testing.pages import problem
-from grantkeeper.testing.provider_store import ProviderStore
 from grantkeeper.testing.scripted_endpoints import ScriptedEndpoints
-from grantkeeper.testing.settings_page import SettingsPage
-from grantkeeper.testing.token_endpoint import TokenEndpoint
-from grantkeeper.testing.token_policy import TokenIssuer, TokenPolicy
+from grantkeeper.testing.server_metadata import server_metadata
 from grantkeeper.testing.vocabulary import (
     DEMO_PEOPLE,
     DEMO_SCOPES,
@@ -40,26 +41,30 @@ from grantkeeper.testing.vocabulary import (
     FakeGrant,
     IssuedTokens,
     OAuthError,
+    PageRefusal,
     Person,
     RotationMode,
     SeenRequest,
+    TokenFacts,
 )
 
-Handler = Callable[[Request], Response]
-
-METADATA = "/.well-known/oauth-authorization-server"
-_PAGES = ("authorize", "consent", "settings")
+_PAGES = ("/authorize", "/consent", "/settings", "/device")
 _SECRET_PARAMETERS = frozenset(
     {
+        "actor_token",
+        "assertion",
         "client_assertion",
         "client_secret",
         "code",
         "code_verifier",
-        "refresh_token",
-        "token",
-        "state",
-        "request",
+        "device_code",
         "form_code",
+        "refresh_token",
+        "request",
+        "state",
+        "subject_token",
+        "token",
+        "user_code",
     }
 )
 
@@ -68,7 +73,8 @@ class FakeProvider(ScriptedEndpoints):
     """An authorization server whose habits (`policy`), answers and clock a test decides.
 
     `issuer` is its base URL, with the prefix it is mounted under if any. Requests may come with that prefix
-    on their path or without. With `path` its state is in that SQLite file and outlives the process.
+    on their path or without. With `path` its state is in that SQLite file and outlives the process; keys, pushed
+    requests and dynamic registrations are in memory always. `fetch` gets what clients publish by URL.
     """
 
     def __init__(
@@ -85,44 +91,39 @@ class FakeProvider(ScriptedEndpoints):
         people: Sequence[Person] = DEMO_PEOPLE,
         scopes: Mapping[str, str] = DEMO_SCOPES,
         settings_page: bool = False,
+        features: Features | None = None,
+        fetch: Fetch | None = None,
     ) -> None:
         super().__init__()
         self.issuer = issuer.rstrip("/")
-        self._base = urlsplit(self.issuer).path
-        self._clock = clock
-        self._people = {person.subject: person for person in people}
-        self._scopes = scopes
-        self._clients = {client.client_id: client for client in clients}
-        self._store = ProviderStore(path)
-        self.policy = TokenPolicy(
-            self._store,
+        self._ground = lay_ground(
+            self.issuer,
+            clock,
+            clients,
+            path=path,
             mode=mode,
             grace_seconds=grace_seconds,
             access_token_lifetime=access_token_lifetime,
             refresh_token_lifetime=refresh_token_lifetime,
+            people=people,
+            scopes=scopes,
+            features=features or Features(),
+            fetch=fetch,
         )
-        self._issuer = TokenIssuer(self._store, self.policy, clock)
-        self._tokens = TokenEndpoint(self._store, self.policy, self._issuer, clock, self._clients)
-        self._authorization = AuthorizationEndpoint(self.issuer, self._store, clock, self._clients, people, scopes)
-        self._routes = self._route_table()
-        if settings_page:
-            shown = SettingsPage(
-                self._base,
-                self._store,
-                self.policy,
-                clock,
-                self._authorization.guard,
-                self._clients,
-                people,
-            )
-            self._routes |= {("GET", "/"): shown.show, ("POST", "/settings"): shown.save}
+        self._endpoints = Endpoints(self._ground, settings_page=settings_page)
+        self.policy = self._ground.policy
+        """Its habits with tokens, and how it bends its answers."""
+        self.features = self._ground.features
+        """What it can do."""
+        self.keys = self._ground.keys
+        """Its own keys: a test that attacks may sign with them."""
 
     def __repr__(self) -> str:
         return f"FakeProvider({self.issuer!r})"
 
     def close(self) -> None:
         """Close the store; also done when the provider is garbage."""
-        self._store.close()
+        self._ground.store.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI 3."""
@@ -143,12 +144,28 @@ class FakeProvider(ScriptedEndpoints):
 
     def register(self, client: FakeClient) -> None:
         """Add a client, or replace the one of the same id."""
-        self._clients[client.client_id] = client
+        self._ground.clients.add(client)
 
     def rotate_client_secret(self, client_id: str, client_secret: str) -> None:
         """The old secret is `invalid_client` from now on."""
-        known = self._clients[client_id]
+        known = self._ground.clients[client_id]
         self.register(msgspec.structs.replace(known, client_secret=client_secret))
+
+    async def fetch_client(self, client_id: str) -> None:
+        """Fetch what a client publishes by URL; done anyway for requests that name it, but not in `approve`."""
+        await self._ground.clients.fetch(client_id)
+
+    def trust_issuer(self, issuer: str, jwks: Mapping[str, Any]) -> None:
+        """JWTs of that issuer, signed with one of these keys, are grants (RFC 7523 §2.1)."""
+        self._ground.trusted_issuers[issuer] = key_set(dict(jwks))
+
+    def rotate_keys(self, *, keep_old: bool = True) -> None:
+        """Sign with a new key from now on; the old ones stay in /jwks unless told otherwise."""
+        self.keys.rotate(keep_old=keep_old)
+
+    def rotate_dpop_nonce(self) -> None:
+        """Proofs must carry another nonce from now on."""
+        self._ground.proofs.rotate_nonce()
 
     # What a browser would do
 
@@ -160,11 +177,19 @@ class FakeProvider(ScriptedEndpoints):
         """Where the browser goes once somebody clicks Deny; ValueError if no page would be shown."""
         return self._decide(authorization_url, None)
 
+    def approve_device(self, user_code: str, *, subject: str = DEMO_PEOPLE[0].subject) -> None:
+        """This person types the code at /device and clicks Allow; ValueError if no device waits with it."""
+        self._endpoints.device.decide(user_code, subject)
+
+    def deny_device(self, user_code: str) -> None:
+        """Somebody types the code and clicks Deny."""
+        self._endpoints.device.decide(user_code, None)
+
     # Grants
 
     def grants(self) -> list[FakeGrant]:
         """Every grant, the oldest first."""
-        return self._store.grants()
+        return self._ground.store.grants()
 
     def issue(
         self,
@@ -174,78 +199,57 @@ class FakeProvider(ScriptedEndpoints):
         scopes: Sequence[str] | None = None,
     ) -> IssuedTokens:
         """A new grant and its tokens, without a browser."""
-        granted = tuple(self._scopes if scopes is None else scopes)
-        with self._store.transaction():
-            grant_id = self._store.add_grant(
-                client_id=client_id, subject=subject, scopes=" ".join(granted), now=self._clock.now()
+        granted = tuple(self._ground.base_scopes if scopes is None else scopes)
+        with self._ground.store.transaction():
+            grant_id = self._ground.store.add_grant(
+                client_id=client_id, subject=subject, scopes=" ".join(granted), now=self._ground.clock.now()
             )
             generation = None if "refresh_token" in self.policy.omit else 1
-            return self._issuer.issue(grant_id, granted, generation=generation)
+            return self._ground.tokens.issue(grant_id, granted, generation=generation)
 
     def revoke_grants(self, grant_id: str | None = None) -> None:
         """The person, or the provider, ends a grant; without an id, every grant."""
-        self._store.revoke_grants(self._clock.now(), grant_id)
+        self._ground.store.revoke_grants(self._ground.clock.now(), grant_id)
 
     def expire_access_tokens(self, grant_id: str | None = None) -> None:
         """A grant's access tokens are over, whatever was said of their life; without an id, everybody's."""
-        self._store.expire_access_tokens(self._clock.now(), grant_id)
+        self._ground.store.expire_access_tokens(self._ground.clock.now(), grant_id)
 
     def expire_refresh_tokens(self, grant_id: str | None = None) -> None:
         """The same for refresh tokens."""
-        self._store.expire_refresh_tokens(self._clock.now(), grant_id)
+        self._ground.store.expire_refresh_tokens(self._ground.clock.now(), grant_id)
+
+    def token_facts(self, access_token: str) -> TokenFacts:
+        """Whom an access token is for, and what key it is bound to."""
+        return self._ground.store.token_facts(access_token)
 
     def metadata(self) -> dict[str, object]:
         """What the server says of itself (RFC 8414 §2)."""
-        methods = ["client_secret_basic", "client_secret_post"]
-        return {
-            "issuer": self.issuer,
-            "authorization_endpoint": f"{self.issuer}/authorize",
-            "token_endpoint": f"{self.issuer}/token",
-            "revocation_endpoint": f"{self.issuer}/revoke",
-            "userinfo_endpoint": f"{self.issuer}/userinfo",
-            "scopes_supported": list(self._scopes),
-            "response_types_supported": ["code"],
-            "response_modes_supported": ["query"],
-            "grant_types_supported": ["authorization_code", "refresh_token"],
-            "code_challenge_methods_supported": ["S256"],
-            "token_endpoint_auth_methods_supported": methods,
-            "revocation_endpoint_auth_methods_supported": methods,
-            "authorization_response_iss_parameter_supported": True,
-        }
+        return server_metadata(self._ground)
 
     # Inside
-
-    def _route_table(self) -> dict[tuple[str, str], Handler]:
-        return {
-            ("GET", "/authorize"): self._authorization.authorize,
-            ("POST", "/consent"): self._authorization.consent,
-            ("POST", "/token"): self._tokens.token,
-            ("POST", "/revoke"): self._tokens.revoke,
-            ("GET", "/userinfo"): self._userinfo,
-            ("GET", METADATA): self._show_metadata,
-            ("GET", "/.well-known/openid-configuration"): self._show_metadata,
-            # Where RFC 8414 §3.1 puts it for an issuer with a path; seen only when served at the root.
-            ("GET", METADATA + self._base): self._show_metadata,
-        }
 
     def _own_path(self, scope: Scope) -> str:
         """The path below the mount, whether the server took the prefix off or not."""
         path = str(scope["path"])
-        for prefix in (scope.get("root_path", ""), self._base):
+        for prefix in (scope.get("root_path", ""), self._ground.base):
             if prefix and (path == prefix or path.startswith(f"{prefix}/")):
                 return path[len(prefix) :] or "/"
         return path or "/"
 
     async def _respond(self, request: Request) -> Response:
-        handler = self._routes.get((request.method, request.path))
+        handler = self._endpoints.handler(request)
         if handler is None:
             return self._no_route(request)
-        endpoint = request.path.strip("/")
-        self._note(self._seen(endpoint, request))
+        endpoint = self._endpoints.place(request.path).removesuffix("/…").strip("/")
+        form = _parameters(request)
+        self._note(self._seen(endpoint, request, form))
+        if (named := named_client(request, form)) is not None:
+            await self._ground.clients.fetch(named)
         return await self._carry_out(endpoint, lambda: self._handled(handler, request))
 
     def _no_route(self, request: Request) -> Response:
-        allowed = sorted(method for method, path in self._routes if path == request.path)
+        allowed = self._endpoints.methods(request.path)
         if not allowed:
             return problem(404, "Not found", "There is no such page at the demo provider.")
         headers = (("allow", ", ".join(allowed)),)
@@ -253,27 +257,25 @@ class FakeProvider(ScriptedEndpoints):
 
     def _handled(self, handler: Handler, request: Request) -> Response:
         try:
-            return handler(request)
+            response = handler(request)
         except RequestRefused as refusal:
-            return self._refusal(request.path, refusal)
+            response = self._refusal(request.path, refusal)
         except OAuthError as error:
             challenge = (("www-authenticate", 'Basic realm="demo provider"'),) if error.status == 401 else ()
             payload = {"error": error.error, "error_description": error.description}
-            return json_response(error.status, payload, challenge)
+            response = json_response(error.status, payload, challenge)
+        nonce = self._ground.proofs.headers() if request.path in PROVED else ()
+        return msgspec.structs.replace(response, headers=(*response.headers, *nonce)) if nonce else response
 
     def _refusal(self, path: str, refusal: RequestRefused) -> Response:
-        if path.strip("/") in _PAGES:
+        if path in _PAGES:
             return problem(refusal.status, "This request cannot be read", str(refusal))
         payload = {"error": "invalid_request", "error_description": str(refusal)}
         return json_response(refusal.status, payload)
 
-    def _seen(self, endpoint: str, request: Request) -> SeenRequest:
-        try:
-            form = request.form() if request.method == "POST" else request.query
-        except RequestRefused:
-            form = Parameters("")
+    def _seen(self, endpoint: str, request: Request, form: Parameters) -> SeenRequest:
         presented = form.get("refresh_token") if endpoint == "token" else None
-        row = self._store.refresh_token(presented) if presented else None
+        row = self._ground.store.refresh_token(presented) if presented else None
         parameters = {name: "…" if name in _SECRET_PARAMETERS else value for name, value in form.items().items()}
         return SeenRequest(
             endpoint=endpoint,
@@ -284,25 +286,18 @@ class FakeProvider(ScriptedEndpoints):
             generation=row.generation if row else None,
         )
 
-    def _userinfo(self, request: Request) -> Response:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            return json_response(401, {}, (("www-authenticate", 'Bearer realm="demo provider"'),))
-        grant_id = self._store.live_access_token(token.strip(), self._clock.now())
-        if grant_id is None:
-            challenge = 'Bearer realm="demo provider", error="invalid_token"'
-            return json_response(401, {"error": "invalid_token"}, (("www-authenticate", challenge),))
-        subject = self._store.grants(grant_id)[0].subject
-        person = self._people.get(subject)
-        claims = {"name": person.name, "email": person.email} if person else {}
-        return json_response(200, {"sub": subject, **claims})
-
-    def _show_metadata(self, _request: Request) -> Response:
-        return json_response(200, self.metadata())
-
     def _decide(self, authorization_url: str, subject: str | None) -> str:
-        query = Parameters(urlsplit(authorization_url).query)
         try:
-            return self._authorization.decide(self._authorization.read(query), subject)
+            return self._endpoints.authorization.decide(
+                self._endpoints.authorization.browse(authorization_url), subject
+            )
         except (PageRefusal, OAuthError) as refusal:
             raise ValueError(str(refusal)) from refusal
+
+
+def _parameters(request: Request) -> Parameters:
+    """The form or query, empty where it cannot be read."""
+    try:
+        return request.form() if request.method == "POST" else request.query
+    except RequestRefused:
+        return Parameters("")

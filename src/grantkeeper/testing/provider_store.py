@@ -9,11 +9,13 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from grantkeeper.clock import DAY, Instant
-from grantkeeper.testing.vocabulary import FakeGrant
+from grantkeeper.testing.shelf import SHELF_SCHEMA, Shelf
+from grantkeeper.testing.vocabulary import FakeGrant, Terms, TokenFacts
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS setting (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
@@ -48,6 +50,7 @@ class CodeRow(msgspec.Struct, frozen=True, kw_only=True):
     redirect_uri: str
     code_challenge: str
     expires_at: Instant
+    terms: Terms = Terms()
     spent: bool = False
     grant_id: str | None = None
 
@@ -59,6 +62,21 @@ class RefreshRow(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     expires_at: Instant | None
     spent_at: Instant | None
+
+
+class DeviceRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A device's request (RFC 8628), without its device code."""
+
+    user_code: str
+    client_id: str
+    scopes: str
+    expires_at: Instant
+    interval: int
+    """Seconds."""
+    terms: Terms = Terms()
+    polled_at: Instant | None = None
+    subject: str | None = None
+    state: Literal["pending", "allowed", "denied", "spent"] = "pending"
 
 
 def digest(secret: str) -> bytes:
@@ -77,7 +95,12 @@ class ProviderStore:
         self.close = weakref.finalize(self, self._db.close)
         if path is not None:
             self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.executescript(_SCHEMA)
+        self._db.executescript(_SCHEMA + SHELF_SCHEMA)
+        self._code_terms = Shelf(self._db, "code", Terms)
+        self._grant_terms = Shelf(self._db, "grant", Terms)
+        self._token_facts = Shelf(self._db, "access_token", TokenFacts)
+        self.devices = Shelf(self._db, "device", DeviceRow)
+        """By device code and by user code."""
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -116,6 +139,7 @@ class ProviderStore:
                 row.expires_at,
             ),
         )
+        self._code_terms.put(digest(code), row.terms, now=row.expires_at - DAY, expires_at=row.expires_at)
         return code
 
     def code(self, code: str) -> CodeRow | None:
@@ -135,6 +159,7 @@ class ProviderStore:
             redirect_uri=redirect_uri,
             code_challenge=code_challenge,
             expires_at=expires_at,
+            terms=self._code_terms.get(digest(code)) or Terms(),
             spent=bool(spent),
             grant_id=grant_id,
         )
@@ -143,14 +168,20 @@ class ProviderStore:
         """The code has been used, and gave this grant or nothing."""
         self._db.execute("UPDATE code SET spent = 1, grant_id = ? WHERE hash = ?", (grant_id, digest(code)))
 
-    def add_grant(self, *, client_id: str, subject: str, scopes: str, now: Instant) -> str:
+    def add_grant(self, *, client_id: str, subject: str, scopes: str, now: Instant, terms: Terms | None = None) -> str:
         """A new grant; returns its id."""
         grant_id = secrets.token_hex(16)
         self._db.execute(
             "INSERT INTO grants (grant_id, client_id, subject, scopes, created_at) VALUES (?, ?, ?, ?, ?)",
             (grant_id, client_id, subject, scopes, now),
         )
+        if terms is not None:
+            self._grant_terms.put(digest(grant_id), terms)
         return grant_id
+
+    def terms(self, grant_id: str) -> Terms:
+        """What a grant was asked for with."""
+        return self._grant_terms.get(digest(grant_id)) or Terms()
 
     def grants(self, grant_id: str | None = None) -> list[FakeGrant]:
         """Every grant, the oldest first; or the one that is asked for."""
@@ -178,15 +209,19 @@ class ProviderStore:
             (now, grant_id),
         )
 
-    def add_access_token(self, grant_id: str, now: Instant, expires_at: Instant) -> str:
-        """A new access token, returned this once."""
-        token = f"fake-access-{secrets.token_urlsafe(32)}"
+    def add_access_token(self, token: str, grant_id: str, facts: TokenFacts, now: Instant, expires_at: Instant) -> None:
+        """Remember an access token that has been made."""
         self._db.execute("DELETE FROM access_token WHERE expires_at < ?", (now - DAY,))
         self._db.execute(
             "INSERT INTO access_token (hash, grant_id, expires_at) VALUES (?, ?, ?)",
             (digest(token), grant_id, expires_at),
         )
-        return token
+        if facts != TokenFacts():
+            self._token_facts.put(digest(token), facts, now=now - DAY, expires_at=expires_at)
+
+    def token_facts(self, token: str) -> TokenFacts:
+        """What an access token is good for, besides its grant's scopes."""
+        return self._token_facts.get(digest(token)) or TokenFacts()
 
     def live_access_token(self, token: str, now: Instant) -> str | None:
         """The id of the grant an access token acts for, or None when it is not (any more) good."""

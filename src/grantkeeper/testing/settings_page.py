@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from grantkeeper.clock import Clock
 from grantkeeper.testing.asgi import Request, Response, redirect
+from grantkeeper.testing.ground import Ground
 from grantkeeper.testing.pages import FormGuard, page, problem
-from grantkeeper.testing.provider_store import ProviderStore
-from grantkeeper.testing.token_policy import TokenPolicy
-from grantkeeper.testing.vocabulary import FakeClient, Person
 
 LIFETIMES: Mapping[int, str] = {30: "30 seconds", 300: "5 minutes", 3600: "1 hour"}
 """The access token lifetimes a person can choose, by seconds."""
@@ -20,23 +17,14 @@ _SUBJECT_MATTER = "settings"
 class SettingsPage:
     """Shows the clients and the live grants; switches the access token lifetime; withdraws a grant."""
 
-    def __init__(
-        self,
-        base: str,
-        store: ProviderStore,
-        policy: TokenPolicy,
-        clock: Clock,
-        guard: FormGuard,
-        clients: Mapping[str, FakeClient],
-        people: Sequence[Person],
-    ) -> None:
-        self._base = base
-        self._store = store
-        self._policy = policy
-        self._clock = clock
+    def __init__(self, ground: Ground, guard: FormGuard) -> None:
+        self._base = ground.base
+        self._store = ground.store
+        self._policy = ground.policy
+        self._clock = ground.clock
         self._guard = guard
-        self._clients = clients
-        self._names = {person.subject: person.name for person in people}
+        self._clients = ground.clients
+        self._names = {subject: person.name for subject, person in ground.people.items()}
 
     def show(self, request: Request) -> Response:
         """The page."""

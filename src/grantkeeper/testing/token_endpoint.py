@@ -2,57 +2,67 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from grantkeeper.clock import SECOND, Clock
+import msgspec
+
+from grantkeeper.clock import SECOND, Instant
 from grantkeeper.testing.asgi import Parameters, Request, Response, json_response
-from grantkeeper.testing.client_authentication import authenticate_client
-from grantkeeper.testing.provider_store import CodeRow, ProviderStore, RefreshRow
-from grantkeeper.testing.token_policy import TokenIssuer, TokenPolicy
-from grantkeeper.testing.vocabulary import FakeClient, IssuedTokens, OAuthError
+from grantkeeper.testing.asked import required, resources_asked
+from grantkeeper.testing.features import CODE, JWT_BEARER, REFRESH
+from grantkeeper.testing.ground import Ground
+from grantkeeper.testing.provider_store import CodeRow, RefreshRow
+from grantkeeper.testing.vocabulary import FakeClient, FakeGrant, IssuedTokens, OAuthError, Terms, TokenFacts
+from grantkeeper.testing.wording import s256
 
 Outcome = IssuedTokens | OAuthError
 """A refusal is returned, not raised: what it revokes must be committed."""
 
 
-class TokenEndpoint:
-    """Turns codes and refresh tokens into tokens, and ends them."""
+class TokenRequest(msgspec.Struct, frozen=True):
+    """A request whose client is known, and its proof of possession checked."""
 
-    def __init__(
-        self,
-        store: ProviderStore,
-        policy: TokenPolicy,
-        issuer: TokenIssuer,
-        clock: Clock,
-        clients: Mapping[str, FakeClient],
-    ) -> None:
-        self._store = store
-        self._policy = policy
-        self._issuer = issuer
-        self._clock = clock
-        self._clients = clients
+    client: FakeClient
+    form: Parameters
+    jkt: str | None
+    """The thumbprint of the key the request was proved with."""
+
+    def __repr__(self) -> str:
+        return f"TokenRequest(client_id={self.client.client_id!r})"
+
+
+GrantHandler = Callable[[TokenRequest], Outcome]
+
+
+class TokenEndpoint:
+    """Turns codes, refresh tokens and whatever `grants` adds into tokens, and ends them."""
+
+    def __init__(self, ground: Ground, grants: Mapping[str, GrantHandler]) -> None:
+        self._ground = ground
+        self._store = ground.store
+        self._policy = ground.policy
+        self._grants = {CODE: self._exchange, REFRESH: self._refresh, **grants}
 
     def token(self, request: Request) -> Response:
         """Answer a token request, or raise `OAuthError`."""
-        form, client = self._client_request(request)
-        grant_type = _required(form, "grant_type")
-        grants = {"authorization_code": self._exchange, "refresh_token": self._refresh}
-        grant = grants.get(grant_type)
-        if grant is None:
-            raise OAuthError("unsupported_grant_type", "Only authorization_code and refresh_token are known.")
+        asked = self._read(request)
+        grant_type = required(asked.form, "grant_type")
+        if grant_type not in self._ground.features.grant_types():
+            raise OAuthError("unsupported_grant_type", "This grant_type is not known here.")
+        allowed = asked.client.grant_types
+        if allowed is not None and grant_type not in allowed:
+            raise OAuthError("unauthorized_client", "This client must not use that grant_type.")
         with self._store.transaction():
-            outcome = grant(client, form)
+            outcome = self._grants[grant_type](asked)
         if isinstance(outcome, OAuthError):
             raise outcome
-        return json_response(200, self._issuer.answer(outcome))
+        return json_response(200, self._ground.tokens.answer(outcome))
 
     def revoke(self, request: Request) -> Response:
         """End a token; a refresh token takes its grant along. An unknown one is fine (RFC 7009 §2.2)."""
-        form, client = self._client_request(request)
-        token = _required(form, "token")
+        form, client = self._ground.authentication.request(request)
+        token = required(form, "token")
         refresh_token = self._store.refresh_token(token)
         grant_id = refresh_token.grant_id if refresh_token else self._store.access_token_grant(token)
         if grant_id is not None:
@@ -60,86 +70,121 @@ class TokenEndpoint:
             if refresh_token is None:
                 self._store.revoke_access_token(token)
             else:
-                self._store.revoke_grants(self._clock.now(), grant_id)
+                self._store.revoke_grants(self._ground.clock.now(), grant_id)
         return Response(status=200, headers=(("cache-control", "no-store"),))
 
-    def _client_request(self, request: Request) -> tuple[Parameters, FakeClient]:
+    def _read(self, request: Request) -> TokenRequest:
         form = request.form()
-        if form.repeated:
-            raise OAuthError("invalid_request", "A parameter is repeated.")
-        return form, authenticate_client(request, form, self._clients)
+        if form.get("grant_type") == JWT_BEARER and not form.repeated and _is_anonymous(request, form):
+            client = FakeClient(client_id="", grant_types=None)  # the assertion says who asks (RFC 7521 §4.1)
+        else:
+            form, client = self._ground.authentication.request(request)
+        thumbprint = self._ground.proofs.presented(request)
+        if thumbprint is None and (self._ground.features.dpop == "required" or client.dpop_bound):
+            raise OAuthError("invalid_dpop_proof", "A DPoP proof is required.")
+        return TokenRequest(client, form, thumbprint)
 
     def _require_own(self, client: FakeClient, grant_id: str) -> None:
         if any(grant.client_id != client.client_id for grant in self._store.grants(grant_id)):
             raise OAuthError("invalid_grant", "The token belongs to another client.")
 
-    def _exchange(self, client: FakeClient, form: Parameters) -> Outcome:
-        code = _required(form, "code")
+    def _exchange(self, asked: TokenRequest) -> Outcome:
+        code = required(asked.form, "code")
         row = self._store.code(code)
-        now = self._clock.now()
-        if row is None or row.client_id != client.client_id:
+        now = self._ground.clock.now()
+        if row is None or row.client_id != asked.client.client_id:
             return OAuthError("invalid_grant", "The code is unknown.")
         if row.spent:
             if row.grant_id is not None:  # RFC 6749 §4.1.2: what a replayed code gave is revoked
                 self._store.revoke_grants(now, row.grant_id)
             return OAuthError("invalid_grant", "The code has been used before.")
-        refusal = _code_refusal(row, form, now)
+        refusal = self._code_refusal(row, asked, now) or self._target_refusal(asked, row.terms)
         if refusal is not None:
             self._store.spend_code(code, None)
             return refusal
-        grant_id = self._store.add_grant(client_id=client.client_id, subject=row.subject, scopes=row.scopes, now=now)
+        grant_id = self._store.add_grant(
+            client_id=row.client_id,
+            subject=row.subject,
+            scopes=row.scopes,
+            now=now,
+            terms=self._terms_kept(asked, row.terms),
+        )
         self._store.spend_code(code, grant_id)
-        generation = None if "refresh_token" in self._policy.omit else 1
-        return self._issuer.issue(grant_id, tuple(row.scopes.split()), generation=generation)
+        return self._ground.tokens.issue(
+            grant_id,
+            tuple(row.scopes.split()),
+            generation=None if "refresh_token" in self._policy.omit else 1,
+            facts=self._facts(asked, row.terms),
+            nonce=row.terms.nonce,
+        )
 
-    def _refresh(self, client: FakeClient, form: Parameters) -> Outcome:
-        token = _required(form, "refresh_token")
+    def _code_refusal(self, row: CodeRow, asked: TokenRequest, now: Instant) -> OAuthError | None:
+        if row.expires_at <= now:
+            return OAuthError("invalid_grant", "The code has expired.")
+        if asked.form.get("redirect_uri") != row.redirect_uri:
+            return OAuthError("invalid_grant", "The redirect_uri is not the one the code was asked for with.")
+        challenge = s256(asked.form.get("code_verifier") or "")
+        if self._policy.checks_pkce and not hmac.compare_digest(challenge, row.code_challenge):
+            return OAuthError("invalid_grant", "The code_verifier does not fit the code_challenge.")
+        if row.terms.dpop_jkt not in (None, asked.jkt):
+            return OAuthError("invalid_dpop_proof", "The code is bound to another key.")
+        return None
+
+    def _refresh(self, asked: TokenRequest) -> Outcome:
+        token = required(asked.form, "refresh_token")
         row = self._store.refresh_token(token)
         grant = next(iter(self._store.grants(row.grant_id)), None) if row else None
-        if row is None or grant is None or grant.client_id != client.client_id:
+        if row is None or grant is None or grant.client_id != asked.client.client_id:
             return OAuthError("invalid_grant", "The refresh token is unknown.")
-        now = self._clock.now()
+        terms = self._store.terms(row.grant_id)
+        refusal = self._refresh_refusal(asked, row, grant, terms)
+        if refusal is not None:
+            return refusal
+        scopes = tuple((asked.form.get("scope") or " ".join(grant.scopes)).split())
+        facts, generation = self._facts(asked, terms), None
+        if self._policy.rotates:
+            self._store.spend_refresh_token(token, self._ground.clock.now())
+            generation = row.generation + 1
+        return self._ground.tokens.issue(row.grant_id, scopes, generation=generation, facts=facts)
+
+    def _refresh_refusal(
+        self, asked: TokenRequest, row: RefreshRow, grant: FakeGrant, terms: Terms
+    ) -> OAuthError | None:
+        now = self._ground.clock.now()
         if grant.revoked_at is not None:
             return OAuthError("invalid_grant", "The grant has been revoked.")
         if row.expires_at is not None and row.expires_at <= now:
             return OAuthError("invalid_grant", "The refresh token has expired.")
+        if terms.dpop_jkt not in (None, asked.jkt):
+            return OAuthError("invalid_grant", "The refresh token is bound to another key.")
         if not self._honoured(row, now):
             self._store.revoke_grants(now, row.grant_id)
             return OAuthError("invalid_grant", "The refresh token has been used before.")
-        scopes = tuple((form.get("scope") or " ".join(grant.scopes)).split())
-        if not set(scopes) <= set(grant.scopes):
+        if not set((asked.form.get("scope") or "").split()) <= set(grant.scopes):
             return OAuthError("invalid_scope", "More was asked for than had been granted.")
-        if not self._policy.rotates:
-            return self._issuer.issue(row.grant_id, scopes, generation=None)
-        self._store.spend_refresh_token(token, now)
-        return self._issuer.issue(row.grant_id, scopes, generation=row.generation + 1)
+        return self._target_refusal(asked, terms)
 
-    def _honoured(self, row: RefreshRow, now: int) -> bool:
+    def _honoured(self, row: RefreshRow, now: Instant) -> bool:
         if row.spent_at is None:
             return True
         grace = self._policy.grace_seconds if self._policy.mode == "grace" else 0
         return now < row.spent_at + grace * SECOND
 
+    def _terms_kept(self, asked: TokenRequest, terms: Terms) -> Terms:
+        """A public client's refresh tokens are bound to its key, a confidential one's are not (RFC 9449 §5)."""
+        public = "none" in asked.client.auth_methods
+        return msgspec.structs.replace(terms, nonce=None, dpop_jkt=asked.jkt if public else None)
 
-def _code_refusal(row: CodeRow, form: Parameters, now: int) -> OAuthError | None:
-    if row.expires_at <= now:
-        return OAuthError("invalid_grant", "The code has expired.")
-    if form.get("redirect_uri") != row.redirect_uri:
-        return OAuthError("invalid_grant", "The redirect_uri is not the one the code was asked for with.")
-    challenge = s256(form.get("code_verifier") or "")
-    if not hmac.compare_digest(challenge, row.code_challenge):
-        return OAuthError("invalid_grant", "The code_verifier does not fit the code_challenge.")
-    return None
+    def _facts(self, asked: TokenRequest, terms: Terms) -> TokenFacts:
+        """The token is for the resources named now, else for all that were allowed (RFC 8707 §2.2)."""
+        return TokenFacts(jkt=asked.jkt, audience=resources_asked(self._ground, asked.form) or terms.resources)
 
-
-def s256(code_verifier: str) -> str:
-    """The code challenge of a verifier (RFC 7636 §4.2)."""
-    hashed = hashlib.sha256(code_verifier.encode()).digest()
-    return base64.urlsafe_b64encode(hashed).rstrip(b"=").decode()
+    def _target_refusal(self, asked: TokenRequest, terms: Terms) -> OAuthError | None:
+        if not set(resources_asked(self._ground, asked.form)) <= set(terms.resources):
+            return OAuthError("invalid_target", "A resource is named that was not allowed.")
+        return None
 
 
-def _required(form: Parameters, name: str) -> str:
-    value = form.get(name)
-    if value is None:
-        raise OAuthError("invalid_request", f"The parameter {name} is missing.")
-    return value
+def _is_anonymous(request: Request, form: Parameters) -> bool:
+    shown = (form.get("client_id"), form.get("client_secret"), form.get("client_assertion"))
+    return "authorization" not in request.headers and not any(shown)

@@ -1,10 +1,11 @@
-"""How the fake provider gives tokens, and the giving of them."""
+"""How the fake provider gives tokens, and how it bends its answers."""
 
 from __future__ import annotations
 
-from grantkeeper.clock import SECOND, Clock
+from collections.abc import Mapping
+
 from grantkeeper.testing.provider_store import ProviderStore
-from grantkeeper.testing.vocabulary import IssuedTokens, RotationMode
+from grantkeeper.testing.vocabulary import RotationMode
 
 _LIFETIME = "access_token_lifetime"
 
@@ -31,6 +32,14 @@ class TokenPolicy:
         """Members left out of token answers. `refresh_token`: none is made, and an old one stays good."""
         self.override: dict[str, object] = {}
         """Members of token answers put in or replaced, any JSON value."""
+        self.checks_pkce = True
+        """Whether codes are bound to their challenge; a server that forgets to is what a nonce is for."""
+        self.id_token_claims: dict[str, object] = {}
+        """Claims of ID tokens put in or replaced before they are signed; None leaves a claim out."""
+        self.userinfo_claims: dict[str, object] = {}
+        """The same for /userinfo."""
+        self.metadata: dict[str, object] = {}
+        """The same for the metadata."""
         if store.setting(_LIFETIME) is None:
             self.access_token_lifetime = access_token_lifetime
 
@@ -49,44 +58,6 @@ class TokenPolicy:
         return self.mode != "off" and "refresh_token" not in self.omit
 
 
-class TokenIssuer:
-    """Makes tokens for a grant and words the answer (RFC 6749 §5.1)."""
-
-    def __init__(self, store: ProviderStore, policy: TokenPolicy, clock: Clock) -> None:
-        self._store = store
-        self._policy = policy
-        self._clock = clock
-
-    def issue(self, grant_id: str, scopes: tuple[str, ...], *, generation: int | None) -> IssuedTokens:
-        """New tokens. `generation` is that of the new refresh token; None: no refresh token is made."""
-        now = self._clock.now()
-        expires_at = now + self._policy.access_token_lifetime * SECOND
-        lifetime = self._policy.refresh_token_lifetime
-        refresh_expires_at = now + lifetime * SECOND if lifetime is not None else None
-        refresh_token = None
-        if generation is not None:
-            refresh_token = self._store.add_refresh_token(grant_id, generation, refresh_expires_at)
-        return IssuedTokens(
-            grant_id=grant_id,
-            access_token=self._store.add_access_token(grant_id, now, expires_at),
-            refresh_token=refresh_token,
-            scopes=scopes,
-            access_token_expires_at=expires_at,
-            refresh_token_expires_at=refresh_expires_at if refresh_token else None,
-        )
-
-    def answer(self, tokens: IssuedTokens) -> dict[str, object]:
-        """The JSON object that carries them, as the policy bends it."""
-        now = self._clock.now()
-        members: dict[str, object] = {
-            "access_token": tokens.access_token,
-            "token_type": "Bearer",
-            "expires_in": (tokens.access_token_expires_at - now) // SECOND,
-            "scope": " ".join(tokens.scopes),
-        }
-        if tokens.refresh_token is not None:
-            members["refresh_token"] = tokens.refresh_token
-        if tokens.refresh_token_expires_at is not None:
-            members["refresh_token_expires_in"] = (tokens.refresh_token_expires_at - now) // SECOND
-        kept = {name: value for name, value in members.items() if name not in self._policy.omit}
-        return kept | self._policy.override
+def bent(members: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:
+    """The members as a policy bends them: put in, replaced, or left out where the change is None."""
+    return {name: value for name, value in (dict(members) | dict(changes)).items() if value is not None}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -21,14 +21,43 @@ class FakeClient(msgspec.Struct, frozen=True, kw_only=True):
     """A registration at the fake provider (RFC 6749 §2). Its `repr` does not show the secret."""
 
     client_id: str
-    client_secret: str
-    redirect_uris: tuple[str, ...]
+    client_secret: str = ""
+    redirect_uris: tuple[str, ...] = ()
     name: str = "Grantkeeper"
     auth_methods: frozenset[str] = frozenset({"client_secret_basic", "client_secret_post"})
     """How it may authenticate; narrow it to prove that a client uses the method it was told to use."""
+    grant_types: frozenset[str] | None = None
+    """What it may ask tokens with; None: whatever the provider knows."""
+    jwks: dict[str, Any] | None = None
+    """Its public keys, a JWK Set; or where they are, `jwks_uri`."""
+    jwks_uri: str | None = None
+    dpop_bound: bool = False
+    """Its tokens must be bound to a key (`dpop_bound_access_tokens`, RFC 9449 §5.2)."""
 
     def __repr__(self) -> str:
         return f"FakeClient({self.client_id!r}, redirect_uris={self.redirect_uris!r})"
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked for besides scopes; goes with the code, and then with the grant."""
+
+    nonce: str | None = None
+    dpop_jkt: str | None = None
+    """The thumbprint of the key that the code, or a public client's refresh tokens, are bound to (RFC 9449 §5, §10)."""
+    resources: tuple[str, ...] = ()
+    authorization_details: list[dict[str, Any]] = []
+    auth_time: int | None = None
+
+
+class TokenFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What an access token is good for, besides its grant's scopes."""
+
+    jkt: str | None = None
+    """The key it is bound to (RFC 9449 §6); None: whoever bears it may use it."""
+    audience: tuple[str, ...] = ()
+    """Whom it is for: resources (RFC 8707) or services (RFC 8693)."""
+    actor: str | None = None
+    """Who acts for the subject (RFC 8693 §4.1)."""
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +102,9 @@ class IssuedTokens(msgspec.Struct, frozen=True, kw_only=True):
     scopes: tuple[str, ...]
     access_token_expires_at: Instant
     refresh_token_expires_at: Instant | None
+    token_type: str = "Bearer"
+    further: dict[str, object] = {}
+    """Further members of the answer, such as `id_token`."""
 
     def __repr__(self) -> str:
         return f"IssuedTokens(grant_id={self.grant_id!r}, refreshable={self.refresh_token is not None})"
@@ -85,7 +117,7 @@ class SeenRequest(msgspec.Struct, frozen=True, kw_only=True):
     method: str
     parameters: dict[str, str]
     auth_method: str | None = None
-    """`client_secret_basic`, `client_secret_post`, `bearer`, or None."""
+    """`client_secret_basic`, `private_key_jwt`, …; `bearer` or `dpop` where a token is shown; or None."""
     grant_id: str | None = None
     """Of the refresh token it presented, if that was ours; so is `generation`."""
     generation: int | None = None
@@ -99,3 +131,7 @@ class OAuthError(Exception):
         self.error = error
         self.description = description
         self.status = status
+
+
+class PageRefusal(Exception):
+    """An authorization request that must not be answered by redirect: whom it would go to is not known."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -45,6 +46,7 @@ _JSON: Header = (b"content-type", b"application/json")
 _NO_STORE: Header = (b"cache-control", b"no-store")
 _encode = msgspec.json.Encoder().encode
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+_NONCE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,1024}")
 
 Call = Callable[[Request, Caller], Awaitable[Reply]]
 
@@ -82,6 +84,7 @@ class Api:
             self._route("DELETE", one, self.delete_connection, write, _DELETE),
             self._route("GET", one + "/token", self.get_token, Scope.TOKENS_READ, _TOKEN),
             self._route("POST", one + "/token", self.replace_token, Scope.TOKENS_READ, _REFUSED),
+            self._route("POST", one + "/proof", self.create_proof, Scope.TOKENS_READ, _PROOF),
             self._route("GET", "/api/v1/oauth/providers", self.list_providers, read, _PROVIDERS),
             self._route("GET", "/api/v1/logins", self.list_logins, read, _LOGINS),
             self._route("POST", "/api/v1/personal-access-tokens", self.create_token, Scope.ADMIN, _CREATE_TOKEN),
@@ -132,6 +135,14 @@ class Api:
         """A usable access token in place of one that an API refused."""
         refused = _refused(await request.json_object())
         return _token(*await self._connections.token_instead_of(caller, request.parameters["uuid"], refused))
+
+    async def create_proof(self, request: Request, caller: Caller) -> Reply:
+        """A proof that goes with a key-bound access token in one request."""
+        asked = _proof(await request.json_object())
+        proof = await self._connections.proof(
+            caller, request.parameters["uuid"], asked.method, asked.url, asked.nonce, asked.access_token_hash
+        )
+        return _json(wire.ProofBody(proof))
 
     async def list_providers(self, request: Request, caller: Caller) -> Reply:
         """The providers that can be connected here."""
@@ -246,6 +257,30 @@ class _NewToken(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"_NewToken({self.name!r})"
+
+
+class _Proof(msgspec.Struct, frozen=True):
+    method: str
+    url: str
+    nonce: str | None
+    access_token_hash: str | None
+
+
+def _proof(body: dict[str, Any]) -> _Proof:
+    """What a proof is asked for; what a nonce may hold RFC 9449 §8.1 says."""
+    errors: dict[str, list[str]] = {}
+    for field in ("method", "url"):
+        if not isinstance(body.get(field), str) or not body[field]:
+            errors[field] = [f"The {field} is required."]
+    nonce, digest = body.get("nonce"), body.get("access_token_sha256")
+    if nonce is not None and not (isinstance(nonce, str) and _NONCE.fullmatch(nonce)):
+        errors["nonce"] = ["The nonce must be the text that the API sent in DPoP-Nonce."]
+    if digest is not None and not (isinstance(digest, str) and _SHA256.fullmatch(digest)):
+        errors["access_token_sha256"] = ["access_token_sha256 must be a SHA-256 in 64 hexadecimal digits."]
+    if errors:
+        raise InvalidValue(errors)
+    ath = base64.urlsafe_b64encode(bytes.fromhex(digest)).rstrip(b"=").decode() if digest else None
+    return _Proof(body["method"], body["url"], nonce, ath)
 
 
 def _scopes(value: object, caller: Caller, errors: dict[str, list[str]]) -> frozenset[Scope]:
@@ -372,6 +407,16 @@ _REFUSED = Documentation(
         415: wire.ErrorBody,
         422: wire.ErrorBody,
     },
+)
+_PROOF = Documentation(
+    summary="Get a DPoP proof",
+    description="For connections whose `token_type` is `DPoP`: their access token is worth something only together "
+    "with a proof for the very request (RFC 9449). Send it as the `DPoP` header, and the token as "
+    "`Authorization: DPoP …`. "
+    "Each proof is for one request. Where the API answers 401 with `DPoP-Nonce`, ask for another with that `nonce`. "
+    "The key never leaves this service.",
+    body=wire.ProofRequest,
+    answers={200: wire.ProofBody, 400: wire.ErrorBody, 404: wire.ErrorBody, 415: wire.ErrorBody, 422: wire.ErrorBody},
 )
 _PROVIDERS = Documentation(
     summary="List providers that can be connected",

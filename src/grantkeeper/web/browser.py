@@ -5,24 +5,47 @@ from __future__ import annotations
 import secrets
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from grantkeeper.authorize import Authorizations, Completed
+from grantkeeper.authorize import Authorizations, Completed, OtherIdentity
+from grantkeeper.clock import Clock
 from grantkeeper.connections import Connections
+from grantkeeper.errors import AuthorizationFailed, CallerError, GrantkeeperError, NotFound, Unavailable
+from grantkeeper.model import Connection, Record
+from grantkeeper.storage.connections import Page
 from grantkeeper.web.edge import Route
 from grantkeeper.web.html import Html
 from grantkeeper.web.http import Reply, Request
+from grantkeeper.web.index_query import LARGEST_PAGE
+from grantkeeper.web.relative_time import machine_time, relative_time
 from grantkeeper.web.session import HOME, Sessions, Visit
+
+
+class _Asked(Record, frozen=True):
+    """A direct connection as it is asked for, on a page that comes again with all that was filled in."""
+
+    provider: str
+    connection: Connection | None = None
+    redirect_to: str | None = None
+    subject: str = ""
+    source: str = ""
+
+    @property
+    def again(self) -> str:
+        """The page that asks, from elsewhere."""
+        begin = f"/oauth/{self.provider}/authorize" + (f"/{self.connection.uuid}" if self.connection else "")
+        return f"{begin}?{urlencode({'redirect_to': self.redirect_to})}" if self.redirect_to else begin
 
 
 class Browser:
     """The routes under `/oauth/`."""
 
     def __init__(
-        self, html: Html, sessions: Sessions, connections: Connections, authorizations: Authorizations
+        self, html: Html, sessions: Sessions, connections: Connections, authorizations: Authorizations, clock: Clock
     ) -> None:
         self._html = html
         self._sessions = sessions
         self._connections = connections
         self._authorizations = authorizations
+        self._clock = clock
 
     def routes(self) -> list[Route]:
         """Every route of an authorization."""
@@ -31,6 +54,8 @@ class Browser:
         return [
             self._sessions.route("GET", begin, self.authorize, safe=False),
             self._sessions.route("GET", begin + "/{uuid}", self.reauthorize, safe=False),
+            self._sessions.route("GET", "/oauth/{provider}/device/{handle}", self.device, safe=False),
+            self._sessions.route("POST", "/oauth/{provider}/direct", self.connect_directly),
             # Needs no session: the browser's own cookie tells that it is the one that began.
             Route(method="GET", path=callback, endpoint=self.callback, kind="page", access="public", safe=False),
             self._sessions.route("POST", "/oauth/held/keep", self.keep),
@@ -43,8 +68,52 @@ class Browser:
 
     async def reauthorize(self, visit: Visit) -> Reply:
         """Off to the provider, for a connection that stays what it is."""
-        connection = await self._connections.get(visit.caller, visit.request.parameters["uuid"])
-        return await self._start(visit, connection.uuid)
+        return await self._start(visit, await self._own(visit, visit.request.parameters["uuid"]))
+
+    async def device(self, visit: Visit) -> Reply:
+        """The code to type in elsewhere (RFC 8628 §3.3); the page looks by itself whether that has been done."""
+        parameters = visit.request.parameters
+        found = await self._authorizations.poll_device(
+            parameters["provider"], parameters["handle"], self._html.browser(visit.request), visit.request.id
+        )
+        if isinstance(found, Completed):
+            return self._html.redirect(_destination(found))
+        return await self._sessions.page(
+            visit,
+            "device.html",
+            prompt=found,
+            code=_grouped(found.user_code),
+            ends=machine_time(found.expires_at),
+            ends_in=relative_time(found.expires_at, self._clock.now()),
+        )
+
+    async def connect_directly(self, visit: Visit) -> Reply:
+        """A connection by a grant that needs no person at the provider."""
+        form = visit.form
+        asked = _Asked(
+            provider=visit.request.parameters["provider"],
+            connection=await self._own(visit, form["connection"]) if form.get("connection") else None,
+            redirect_to=self._authorizations.target(form.get("redirect_to")),
+            subject=form.get("subject", ""),
+            source=form.get("source", ""),
+        )
+        try:
+            completed = await self._authorizations.connect_directly(
+                visit.caller,
+                asked.provider,
+                visit.request.id,
+                connection_uuid=asked.connection.uuid if asked.connection else None,
+                subject=asked.subject,
+                source_uuid=asked.source,
+                redirect_to=asked.redirect_to,
+            )
+        except (AuthorizationFailed, CallerError, Unavailable) as error:
+            if isinstance(error, OtherIdentity | NotFound) or _is_gone(error):
+                raise
+            return await self._direct(visit, asked, error)
+        if completed.redirect_to is None:
+            return self._html.redirect(_destination(completed))
+        return self._html.onward(visit.request, _destination(completed))
 
     async def callback(self, request: Request) -> Reply:
         """Back from the provider (RFC 6749 §4.1.2)."""
@@ -66,17 +135,85 @@ class Browser:
         await self._authorizations.discard_held(visit.caller, visit.form.get("handle", ""))
         return self._html.redirect(f"{HOME}?done=discarded")
 
-    async def _start(self, visit: Visit, connection_uuid: str | None) -> Reply:
+    async def _own(self, visit: Visit, uuid: str) -> Connection:
+        """A connection that is to be renewed at the provider of this address, or NotFound."""
+        connection = await self._connections.get(visit.caller, uuid)
+        if connection.provider != visit.request.parameters["provider"]:
+            raise NotFound("There is no such connection.")
+        return connection
+
+    async def _start(self, visit: Visit, connection: Connection | None) -> Reply:
+        """Off to the provider, to the code that is typed in elsewhere, or to the question whether to connect."""
+        provider, asked = visit.request.parameters["provider"], dict(visit.request.query)
+        grant, redirect_to = await self._authorizations.grant_of(provider), asked.get("redirect_to")
+        if grant not in ("authorization_code", "device_code"):
+            return await self._ask(visit, provider, connection, redirect_to)
+        connection_uuid = connection.uuid if connection is not None else None
         known = self._html.browser(visit.request)
         browser = known or secrets.token_urlsafe(32)
-        url = await self._authorizations.start(
-            visit.caller,
-            visit.request.parameters["provider"],
-            browser,
-            connection_uuid,
-            dict(visit.request.query).get("redirect_to"),
-        )
+        if grant == "device_code":
+            handle = await self._authorizations.start_device(
+                visit.caller, provider, browser, connection_uuid, redirect_to
+            )
+            url = f"/oauth/{provider}/device/{handle}"
+        else:
+            url = await self._authorizations.start(
+                visit.caller, provider, browser, connection_uuid, redirect_to, asked.get("login_hint")
+            )
         return self._html.redirect(url, *([] if known else [self._html.browser_header(browser)]))
+
+    async def _ask(self, visit: Visit, provider: str, connection: Connection | None, redirect_to: str | None) -> Reply:
+        """Whether to connect without a person at the provider, and what has to be known for it."""
+        asked = _Asked(
+            provider=provider,
+            connection=connection,
+            redirect_to=self._authorizations.target(redirect_to),
+            subject=(connection.identity or connection.subject or "") if connection is not None else "",
+            # Whoever connected the source first comes back from there with its UUID.
+            source=dict(visit.request.query).get("connection", ""),
+        )
+        return await self._direct(visit, asked, None)
+
+    async def _direct(self, visit: Visit, asked: _Asked, error: GrantkeeperError | None) -> Reply:
+        needs = self._authorizations.needs(asked.provider)
+        sources = []
+        if needs.source is not None:
+            page = Page(limit=LARGEST_PAGE, provider=needs.source)
+            sources = await self._connections.list_page(visit.caller, page)
+        first = f"/oauth/{needs.source}/authorize?{urlencode({'redirect_to': asked.again})}"
+        return await self._sessions.page(
+            visit,
+            "direct.html",
+            _status(error),
+            needs=needs,
+            asked=asked,
+            sources=sources,
+            source_first=first if needs.source_offered else None,
+            problem=_problem(error),
+        )
+
+
+def _is_gone(error: GrantkeeperError) -> bool:
+    return isinstance(error, AuthorizationFailed) and error.reason == "connection_gone"
+
+
+def _status(error: GrantkeeperError | None) -> int:
+    if isinstance(error, AuthorizationFailed | CallerError):
+        return error.status
+    return 200 if error is None else 503
+
+
+def _problem(error: GrantkeeperError | None) -> str | None:
+    if isinstance(error, AuthorizationFailed):
+        return f"{error.title}. {error.message}"
+    return error.message if error is not None else None
+
+
+def _grouped(user_code: str) -> str:
+    """A code as it is easily read out: in fours, where it has no groups of its own (RFC 8628 §6.1)."""
+    if not user_code.isalnum() or len(user_code) != 8:
+        return user_code
+    return f"{user_code[:4]}-{user_code[4:]}"
 
 
 def _destination(completed: Completed) -> str:

@@ -41,7 +41,11 @@ class Standing(Record, frozen=True):
 
 
 class ConnectionRow(Record, frozen=True):
-    """What the template needs of one connection. `logo` and `reconnect` are paths, None where there is none."""
+    """What the template needs of one connection. `logo` and `reconnect` are paths, None where there is none.
+
+    `not_granted`: what is asked for here and was not allowed, in words. `asks_person`: somebody consents at the
+    provider, and may consent again; unknown providers count as such.
+    """
 
     uuid: str
     label: str
@@ -52,9 +56,11 @@ class ConnectionRow(Record, frozen=True):
     standing: Standing
     failure: str | None
     facts: list[Fact]
+    not_granted: list[str]
     ends: Moment | None
     reconnect: str | None
     fresh: bool
+    asks_person: bool = True
 
 
 class Rows:
@@ -69,21 +75,27 @@ class Rows:
     def row(self, connection: Connection, *, fresh: bool = False) -> ConnectionRow:
         """One connection; `fresh` marks the one that was just changed."""
         name = connection.provider
-        label = self._clients.label(name)
+        label, asks_person = self._clients.label(name), self._asks_person(name)
         return ConnectionRow(
             uuid=connection.uuid,
             label=connection.label,
             label_problem=None,
             provider=label,
             logo=f"/imgs/{name}.svg" if name in self._clients.catalogue else None,
-            identity=connection.identity,
-            standing=standing(connection, label, self._now),
+            # Better a name that only the provider understands than two connections that nobody can tell apart.
+            identity=connection.identity or connection.subject,
+            standing=standing(connection, label, self._now, asks_person=asks_person),
             failure=connection.failure if connection.status is Status.FAILING else None,
             facts=self._facts(connection),
+            not_granted=self._not_granted(connection),
             ends=self._ends(connection),
             reconnect=f"/oauth/{name}/authorize/{connection.uuid}" if name in self._offered else None,
             fresh=fresh,
+            asks_person=asks_person,
         )
+
+    def _asks_person(self, name: str) -> bool:
+        return name not in self._offered or self._clients.offered(name).asks_person
 
     def _facts(self, connection: Connection) -> list[Fact]:
         if connection.status is Status.ACTIVE and not _over(connection, self._now):
@@ -95,6 +107,15 @@ class Rows:
         if connection.status is Status.FAILING:
             return self._failing_facts(connection)
         return []
+
+    def _not_granted(self, connection: Connection) -> list[str]:
+        """What is asked for here and was not allowed, in plain words where there are any."""
+        name = connection.provider
+        if name not in self._offered or connection.status is not Status.ACTIVE:
+            return []
+        meaning = self._clients.catalogue[name].scopes.meaning if name in self._clients.catalogue else {}
+        missing = self._clients.offered(name).not_granted(connection.scopes)
+        return [meaning.get(scope, scope) for scope in missing]
 
     def _access(self, connection: Connection) -> Fact:
         """What becomes of the access token of a connection that works."""
@@ -133,8 +154,8 @@ class Rows:
         )
 
 
-def standing(connection: Connection, provider: str, now: Instant) -> Standing:
-    """What to say of a connection's status; `provider` is the provider's label."""
+def standing(connection: Connection, provider: str, now: Instant, *, asks_person: bool = True) -> Standing:
+    """What to say of a connection's status; `provider` is the provider's label, `asks_person` as of a row."""
     if connection.status is Status.FAILING:
         if connection.must_act is MustAct.OPERATOR:
             advice = "It cannot be mended from here: please tell the person who runs this service."
@@ -143,6 +164,9 @@ def standing(connection: Connection, provider: str, now: Instant) -> Standing:
         return Standing(tone="waiting", words="Trying again", advice=advice)
     if connection.status is Status.REVOKED:
         return Standing(tone="bad", words="Ended", advice="Reconnect if you want it back.", user_acts=True)
+    if connection.status is Status.NEEDS_REAUTHORIZATION and not asks_person:
+        advice = f"{provider} no longer gives this access. Reconnect to ask for it again."
+        return Standing(tone="bad", words="Needs you to reconnect", advice=advice, user_acts=True)
     if connection.status is Status.NEEDS_REAUTHORIZATION or _over(connection, now):
         reason = (
             f"{provider} no longer honours the earlier sign-in."

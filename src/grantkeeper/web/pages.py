@@ -163,8 +163,10 @@ class Pages:
 
     def _offer(self, name: str, label: str) -> dict[str, Any]:
         meaning = self._clients.catalogue[name].scopes.meaning
-        scopes = self._clients.offered(name).scopes
+        client = self._clients.offered(name)
+        scopes = client.scopes
         return {
+            "asks_person": client.asks_person,
             "label": label,
             "logo": f"/imgs/{name}.svg",
             "connect": f"/oauth/{name}/authorize",

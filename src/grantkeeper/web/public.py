@@ -11,6 +11,7 @@ import msgspec
 from grantkeeper.catalogue.logo import banner_svg
 from grantkeeper.clients import Clients
 from grantkeeper.errors import NotFound
+from grantkeeper.keys import ClientKeyring
 from grantkeeper.storage.database import Database
 from grantkeeper.web.api_reference import read_document
 from grantkeeper.web.edge import Route
@@ -20,14 +21,24 @@ from grantkeeper.web.openapi import describe
 
 _TYPES = {"css": b"text/css; charset=utf-8", "js": b"text/javascript; charset=utf-8", "svg": b"image/svg+xml"}
 _DAY = b"public, max-age=86400"
+_FIVE_MINUTES = b"public, max-age=300"
 
 
 class Public:
     """Routes that anyone may call; none of them says anything about an account."""
 
-    def __init__(self, html: Html, clients: Clients, database: Database, api: Sequence[Route], public_url: str) -> None:
+    def __init__(
+        self,
+        html: Html,
+        clients: Clients,
+        keys: ClientKeyring,
+        database: Database,
+        api: Sequence[Route],
+        public_url: str,
+    ) -> None:
         self._html = html
         self._clients = clients
+        self._keys = keys
         self._database = database
         self._api = api
         self._public_url = public_url
@@ -43,6 +54,8 @@ class Public:
             "/imgs/{file}": self.logo,
             "/static/{file}": self.static,
             "/health": self.health,
+            "/.well-known/jwks.json": self.jwks,
+            "/oauth/{provider}/client.json": self.client_document,
         }
         return [
             Route(
@@ -80,18 +93,33 @@ class Public:
             raise NotFound
         return _cached(request, body, _TYPES[name.rpartition(".")[2]])
 
+    async def jwks(self, request: Request) -> Reply:
+        """The public keys with which providers check what we sign (RFC 7517 §5)."""
+        body = msgspec.json.encode(await self._keys.published())
+        return _cached(request, body, b"application/json", _FIVE_MINUTES)
+
+    async def client_document(self, request: Request) -> Reply:
+        """What we say of ourselves to a provider that knows us by this document's URL.
+
+        draft-ietf-oauth-client-id-metadata-document §4.
+        """
+        document = self._clients.identification(request.parameters["provider"])
+        if document is None:
+            raise NotFound
+        return _cached(request, msgspec.json.encode(document), b"application/json", _FIVE_MINUTES)
+
     async def health(self, request: Request) -> Reply:
         """200 while the database answers; for load balancers."""
         await self._database.fetch_one("get_instance_value", name="health")
         return Reply(200, b'{"status":"ok"}', [(b"content-type", b"application/json")])
 
 
-def _cached(request: Request, body: bytes, media_type: bytes) -> Reply:
-    """A day in caches, and no body where the browser has it already."""
+def _cached(request: Request, body: bytes, media_type: bytes, kept: bytes = _DAY) -> Reply:
+    """A day in caches unless told otherwise, and no body where whoever asks has it already."""
     tag = b'"%s"' % hashlib.sha256(body).hexdigest()[:16].encode()
     headers = [
         (b"content-type", media_type),
-        (b"cache-control", _DAY),
+        (b"cache-control", kept),
         (b"etag", tag),
         (b"x-content-type-options", b"nosniff"),
     ]

@@ -139,6 +139,35 @@ class RefusedToken(msgspec.Struct, frozen=True):
     ]
 
 
+Nonce = Annotated[str, Meta(description="What the API sent last as `DPoP-Nonce`.")]
+TokenHash = Annotated[
+    str,
+    Meta(
+        description="The SHA-256 of the access token that goes with it, in 64 hexadecimal digits; by default the token "
+        "that is stored now.",
+        pattern="^[0-9a-fA-F]{64}$",
+    ),
+]
+
+
+class ProofRequest(msgspec.Struct, frozen=True):
+    """The request that a proof is for."""
+
+    method: Annotated[str, Meta(description="The request's method.", examples=["GET"])]
+    url: Annotated[
+        str,
+        Meta(description="The request's URL; query and fragment do not matter.", extra_json_schema={"format": "uri"}),
+    ]
+    nonce: Nonce | UnsetType | None = UNSET
+    access_token_sha256: TokenHash | UnsetType | None = UNSET
+
+
+class ProofBody(msgspec.Struct, frozen=True):
+    """The value of the `DPoP` header."""
+
+    proof: str
+
+
 class ProviderList(msgspec.Struct, frozen=True):
     """The providers that can be connected here; `links` and `meta` as in a list of connections."""
 

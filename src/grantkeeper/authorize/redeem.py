@@ -1,0 +1,99 @@
+"""The steps that every grant shares: ask the token endpoint, read its answer, learn whose grant it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from grantkeeper import logs
+from grantkeeper.clock import Clock
+from grantkeeper.discovery import Discovery
+from grantkeeper.errors import ProviderError, ProviderProtocolError
+from grantkeeper.model import AttemptSecrets, Grant, Record, Renewal
+from grantkeeper.oauth.client import Client
+from grantkeeper.oauth.id_token import id_token_claims, id_token_kid
+from grantkeeper.oauth.identity import (
+    Identity,
+    identity_in_token_response,
+    userinfo_request,
+    userinfo_response,
+)
+from grantkeeper.oauth.message import Call
+from grantkeeper.oauth.sender import Sender
+from grantkeeper.oauth.token import TokenResponse, token_response
+
+_IDENTITY_TRIES = 2
+
+
+class Redeemed(Record, frozen=True):
+    """What a provider gave for a grant, and to whom; `identity` None: it cannot or does not say."""
+
+    grant: Grant
+    identity: Identity | None
+
+
+class Redeemer:
+    """Redeems grants of every type. One way in, so that no grant can forget a check."""
+
+    def __init__(self, sender: Sender, discovery: Discovery, clock: Clock) -> None:
+        self._sender = sender
+        self._discovery = discovery
+        self._clock = clock
+
+    async def redeem(
+        self, client: Client, call: Call, secrets: AttemptSecrets, renewal: Renewal | None = None
+    ) -> Redeemed:
+        """The grant that the token endpoint gives for `call`; ProviderError where it gives none, or one not for us.
+
+        What came with a refused ID token is not revoked: at some providers that would end the person's other
+        connections.
+        """
+        requested_at = self._clock.now()
+        answer = await self._sender.call(client, call, secrets.dpop_key)
+        redeemed = token_response(client, answer, requested_at, dpop_key=secrets.dpop_key, renewal=renewal)
+        identity = await self._identity(client, redeemed, await self._claims(client, redeemed, secrets.nonce))
+        if identity is None and renewal is not None and renewal.subject is not None:
+            identity = Identity(subject=renewal.subject, label=renewal.subject)
+        grant = redeemed.grant
+        if identity is not None:
+            grant = msgspec.structs.replace(grant, subject=identity.subject, identity=identity.label)
+        return Redeemed(grant=grant, identity=identity)
+
+    async def _claims(self, client: Client, redeemed: TokenResponse, nonce: str | None) -> dict[str, Any] | None:
+        """The claims of the ID token, checked (OpenID Connect Core §3.1.3.7); None where none came or was asked for."""
+        id_token = redeemed.document.get("id_token")
+        if not client.openid or not isinstance(id_token, str):
+            if nonce is not None and client.id_token_required:
+                raise ProviderProtocolError(f"{client.label} sent no ID token", code="id_token_missing")
+            return None
+        return id_token_claims(
+            id_token,
+            client_id=client.client_id,
+            issuer=client.issuer,
+            keys=await self._discovery.key_set(client, id_token_kid(id_token)),
+            algorithms=client.signature_algorithms,
+            nonce=nonce,
+            now=self._clock.now(),
+            access_token=redeemed.grant.tokens.access_token,
+            max_age=client.max_age,
+        )
+
+    async def _identity(
+        self, client: Client, redeemed: TokenResponse, claims: dict[str, Any] | None
+    ) -> Identity | None:
+        """Who consented; ProviderProtocolError where the provider contradicts itself."""
+        given = identity_in_token_response(client, redeemed.document, claims)
+        request = userinfo_request(client)
+        if given is not None or request is None:
+            return given
+        subject = claims["sub"] if claims is not None else None
+        for _ in range(_IDENTITY_TRIES):
+            try:
+                answer = await self._sender.protected(client, request, redeemed.grant.tokens)
+                return userinfo_response(client, answer, subject)
+            except ProviderError as error:
+                if error.code == "userinfo_subject":
+                    raise
+                logs.event("authorization.identity_unknown", provider=client.name, reason=error.message)
+        return Identity(subject=subject) if subject is not None and client.identity.subject == "sub" else None

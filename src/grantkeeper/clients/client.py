@@ -1,0 +1,145 @@
+"""A client out of a definition and settings: every value in the place where the protocol looks for it."""
+
+from __future__ import annotations
+
+from grantkeeper.catalogue.endpoints import resolve_endpoints
+from grantkeeper.catalogue.schema import Provider, Refresh
+from grantkeeper.catalogue.schema import TokenResponsePaths as Paths
+from grantkeeper.config import ClientSettings
+from grantkeeper.oauth.client import (
+    AssertionPolicy,
+    Client,
+    ExchangePolicy,
+    IdentitySource,
+    TokenResponsePaths,
+)
+from grantkeeper.schedule import RefreshPolicy
+
+_SUPPLIED = (
+    "authorization_url",
+    "token_url",
+    "revocation_url",
+    "userinfo_url",
+    "pushed_url",
+    "device_url",
+    "jwks_url",
+    "issuer",
+)
+
+
+def supplied(given: ClientSettings) -> dict[str, str | None]:
+    """What the operator gives in place of a definition's URLs, by the setting's name."""
+    return {setting: getattr(given, setting) for setting in _SUPPLIED}
+
+
+def client_of(
+    provider: Provider, given: ClientSettings, client_id: str, client_secret: str | None, redirect_uri: str
+) -> Client:
+    """The client of a definition that is complete, with the settings and the credentials that belong to it."""
+    endpoints = resolve_endpoints(provider, client_id=client_id, parameters=given.parameters, supplied=supplied(given))
+    supplied_revocation = given.revocation_url is not None and provider.revocation.style == "none"
+    identity, request, token = provider.identity, provider.authorization, provider.token
+    return Client(
+        name=provider.name,
+        label=provider.label,
+        grant=provider.grant,
+        client_id=client_id,
+        client_secret=client_secret,
+        redirect_uri=redirect_uri,
+        authorization_url=endpoints.authorization_url or "",
+        authorization_parameters=request.parameters,
+        pkce=request.pkce == "S256",
+        scope_parameter=request.scope_parameter,
+        scopes=provider.scopes.requested(given.scopes),
+        scope_separator=provider.scopes.separator,
+        offline_scopes=provider.scopes.offline,
+        scope_aliases=provider.scopes.aliases,
+        issuer=endpoints.issuer,
+        issuer_in_response=request.issuer_in_response,
+        pushed_url=endpoints.pushed_url if request.pushed else None,
+        signed_request=request.signed_request,
+        signed_response=request.signed_response,
+        max_age=request.max_age,
+        login_hint=request.login_hint,
+        claims=request.claims,
+        details=request.details,
+        resources=provider.resources,
+        device_url=endpoints.device_url,
+        jwks_url=endpoints.jwks_url,
+        signature_algorithms=provider.signatures.algorithms,
+        token_url=endpoints.token_url or "",
+        authentication=token.client_authentication,
+        signing_algorithm=token.signing_algorithm,
+        assertion_audience=token.assertion_audience,
+        certificate=given.certificate,
+        sender_constrained=token.sender_constrained,
+        dpop_algorithm=token.dpop_algorithm,
+        assertion=_assertion(provider),
+        exchange=_exchange(provider),
+        json_body=token.encoding == "json",
+        token_parameters=token.parameters,
+        token_headers=token.headers,
+        response=_paths(token.response, provider.response_scope_separator),
+        refresh_response=_paths(provider.refresh_response, provider.response_scope_separator),
+        refresh_url=endpoints.refresh_url,
+        refresh_supported=provider.refresh.supported,
+        refresh_sends_scope=provider.refresh.send_scope,
+        refresh_policy=_policy(provider.refresh),
+        error_meanings=dict(provider.refresh.errors),
+        error_description_meanings=dict(provider.refresh.error_descriptions),
+        revocation_url=endpoints.revocation_url,
+        # An operator who supplies a revocation endpoint means the standard's.
+        revocation_style="rfc7009" if supplied_revocation else provider.revocation.style,
+        revocation_token=provider.revocation.token,
+        revocation_authentication=provider.revocation_authentication,
+        identity=IdentitySource(
+            source="userinfo" if given.userinfo_url and identity.source == "none" else identity.source,
+            url=endpoints.identity_url,
+            subject=identity.subject,
+            label=identity.label,
+            headers=identity.headers,
+        ),
+    )
+
+
+def _assertion(provider: Provider) -> AssertionPolicy:
+    stated = provider.assertion
+    return AssertionPolicy(subject=stated.subject, audience=stated.audience, claims=stated.claims)
+
+
+def _exchange(provider: Provider) -> ExchangePolicy | None:
+    exchange = provider.exchange
+    if exchange.source is None:
+        return None
+    return ExchangePolicy(
+        source=exchange.source,
+        audience=exchange.audience,
+        subject_token_type=exchange.subject_token_type,
+        requested_token_type=exchange.requested_token_type,
+    )
+
+
+def _policy(refresh: Refresh) -> RefreshPolicy:
+    return RefreshPolicy(
+        ahead=refresh.when == "ahead",
+        keep_alive=refresh.keep_alive,
+        idle_lifetime=refresh.idle_lifetime,
+        concurrency=refresh.concurrency,
+        per_minute=refresh.per_minute,
+    )
+
+
+def _paths(paths: Paths, scope_separator: str) -> TokenResponsePaths:
+    return TokenResponsePaths(
+        access_token=paths.access_token,
+        refresh_token=paths.refresh_token,
+        token_type=paths.token_type,
+        expires_in=paths.expires_in,
+        refresh_expires_in=paths.refresh_lifetime,
+        scope=paths.scope,
+        error=paths.error,
+        ok=paths.ok,
+        default_lifetime=paths.default_lifetime,
+        refresh_default_lifetime=paths.refresh_default_lifetime,
+        scope_separator=scope_separator,
+    )

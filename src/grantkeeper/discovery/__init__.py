@@ -1,0 +1,11 @@
+"""Finding out how a provider is connected, so that an operator need not write it down.
+
+Metadata of issuers (RFC 8414, OpenID Connect Discovery) and of resources (RFC 9728), their public keys, and
+registration (RFC 7591). All of it is kept in the database, shared by every process; nothing that works stops working
+because it cannot be fetched again.
+"""
+
+from grantkeeper.discovery.discovery import Discovery
+from grantkeeper.discovery.kept import learn_all_kept
+
+__all__ = ["Discovery", "learn_all_kept"]
