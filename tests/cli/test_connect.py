@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -128,9 +129,9 @@ class TestDevice:
             world.provider.approve_device(await shown_code(process))
             world.provider.hold(when="after")
             await world.provider.wait_for_held()
-            ended = asyncio.create_task(asyncio.to_thread(process.stop, signal.SIGINT))
+            os.kill(process.pid, signal.SIGINT)
             world.provider.release()
-            assert await ended == 130
+            assert await asyncio.to_thread(process.wait) == 130
         assert "It had been agreed to already; see `grantkeeper connections list`." in process.stderr
         assert [made.provider for made in await connections(world)] == ["telly"]
 
@@ -220,7 +221,7 @@ class TestRefusals:
         ):
             refused = await operator.meanwhile(*CONNECT, "robot", *arguments, code=3)
             assert words in refused.stderr
-        operator.run("accounts", "add-user", EMAIL, "--account", theirs.account.uuid)
+        await operator.meanwhile("accounts", "add-user", EMAIL, "--account", theirs.account.uuid)
         refused = await operator.meanwhile(*CONNECT, "robot", "--user", EMAIL, code=1)
         assert "choose one with --account" in refused.stderr
         assert theirs.account.uuid in refused.stderr

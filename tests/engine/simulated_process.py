@@ -21,8 +21,8 @@ from grantkeeper.storage.journal import Entry, Journal
 from grantkeeper.storage.refreshes import RefreshStore
 from grantkeeper.storage.vault import Vault
 from grantkeeper.testing import FakeClock
-from tests.support.sender import keyless
 from tests.engine.simulated_provider import Call
+from tests.support.sender import keyless
 
 if TYPE_CHECKING:
     from tests.engine.machine import Machine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import msgspec
 from grantkeeper.clock import Clock
 from grantkeeper.testing import FakeClient, FakeClock, FakeProvider, Features
 from grantkeeper.testing.server import ProviderServer
+from tests.support.person import Page, Person
 from tests.support.world import CLIENT_ID, CLIENT_SECRET, PUBLIC_URL, World, open_world
 
 _HEAD = """
@@ -138,3 +140,19 @@ def _write_definitions(folder: Path, names: tuple[str, ...]) -> None:
         label, top, rest = DEFINITIONS[name]
         head = _HEAD.replace("{name}", name).replace("{label}", label).replace("{top}", top)
         (folder / f"{name}.toml").write_text(head + rest, "utf-8")
+
+
+def code_on(page: Page) -> str:
+    """The code that a page tells its reader to type in."""
+    found = re.search(r"\b[A-Z]{4}-[A-Z]{4}\b", page.text)
+    assert found, page.text
+    return found[0]
+
+
+async def show_code(person: Person, path: str = "/oauth/telly/authorize") -> str:
+    """Begins a device authorization; the address of the page with the code, which is shown."""
+    await person.open(path)
+    waiting = person.location
+    assert re.fullmatch(r"/oauth/telly/device/[A-Za-z0-9_-]{43}", waiting)
+    await person.follow()
+    return waiting

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import secrets as random
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,6 +17,7 @@ import msgspec
 from grantkeeper import logs
 from grantkeeper.access import Caller, hash_token
 from grantkeeper.authorize.device import DeviceGrants, DevicePrompt, ended, prompt_for
+from grantkeeper.authorize.direct import LONGEST_HINT, DirectNeeds, renewal_for
 from grantkeeper.authorize.landing import LIFETIME, Completed, Landing, Origin, origin_of
 from grantkeeper.authorize.redeem import Redeemer
 from grantkeeper.authorize.request import AuthorizationRequests
@@ -31,10 +32,11 @@ from grantkeeper.errors import (
     ProviderError,
     ProviderUnavailable,
 )
-from grantkeeper.model import AttemptSecrets, Authorization, Connection, Record, Renewal, Scope
+from grantkeeper.model import AttemptSecrets, Authorization, Connection, Renewal, Scope
 from grantkeeper.oauth import dpop
 from grantkeeper.oauth.authorization import (
     CallbackParameters,
+    called_back,
     check_issuer,
     explained,
     new_code_verifier,
@@ -42,7 +44,7 @@ from grantkeeper.oauth.authorization import (
     refused,
     unsigned_response,
 )
-from grantkeeper.oauth.client import Client
+from grantkeeper.oauth.client import Asked, Client
 from grantkeeper.oauth.grants import device_token_call, exchange_call
 from grantkeeper.oauth.jarm import jwt_kid, response_parameters
 from grantkeeper.oauth.message import Call
@@ -52,23 +54,7 @@ from grantkeeper.refresh import Refresher
 from grantkeeper.storage.authorizations import AuthorizationStore
 from grantkeeper.storage.connections import ConnectionStore
 
-_LONGEST_HINT = 255
-
 _T = TypeVar("_T")
-
-
-class DirectNeeds(Record, frozen=True):
-    """What is asked of the user for a grant that needs no person at the provider.
-
-    `source`: the provider whose connections' tokens are exchanged; None: no other connection is used.
-    `source_offered`: it can be connected here.
-    """
-
-    label: str
-    subject: bool
-    source: str | None
-    source_label: str | None
-    source_offered: bool = False
 
 
 class Authorizations:
@@ -100,6 +86,10 @@ class Authorizations:
         self._redirect_origins = frozenset(redirect_origins)
         self._going_on: set[asyncio.Task[Any]] = set()
 
+    def asked(self, provider: str) -> tuple[Asked, ...]:
+        """What the user has to say about each connection to a provider, before it is begun; NotFound."""
+        return self._clients.offered(provider).asked
+
     async def grant_of(self, provider: str) -> str:
         """How a provider that can be connected here is connected, as its definition names it; NotFound."""
         await self._discovery.ensure(provider)
@@ -129,18 +119,23 @@ class Authorizations:
         connection_uuid: str | None,
         redirect_to: str | None,
         login_hint: str | None = None,
+        parameters: Mapping[str, str] = {},
     ) -> str:
         """Remember the attempt and answer where to send the browser (RFC 6749 §4.1.1).
 
         `browser` is the secret of the browser's cookie, to which the attempt is bound; `login_hint` what the
-        provider is told of who signs in, where its definition lets it be told.
+        provider is told of who signs in, where its definition lets it be told. `parameters`: what the provider's
+        definition asks of the user (`asked`); InvalidValue where something is missing.
         """
         client, connection = await self._begin(caller, provider, "authorization_code", connection_uuid)
+        values = await self._values(client, connection, parameters)
+        client = client.filled(values)
         state = random.token_urlsafe(32)
         secrets = AttemptSecrets(
             code_verifier=new_code_verifier() if client.pkce else None,
             nonce=random.token_urlsafe(16) if client.openid else None,
             dpop_key=_dpop_key(client),
+            parameters=values,
         )
         attempt = self._attempt(caller, client, state, browser, connection_uuid, redirect_to, secrets)
         hint = _login_hint(client, connection, login_hint)
@@ -160,13 +155,15 @@ class Authorizations:
         attempt = await self._take(provider, parameters.state, browser)
         again = retry_url(attempt)
         try:
-            client = self._clients.registered(provider, attempt.client_id)
+            client = self._clients.registered(provider, attempt.client_id).filled(attempt.secrets.parameters)
             check_issuer(client, parameters.issuer)
             if parameters.error is not None:
                 raise refused(client, parameters.error)
-            call = exchange_call(client, parameters.code or "", attempt.secrets.code_verifier)
+            secrets = _with(attempt.secrets, called_back(client, query))
+            client = client.filled(secrets.parameters)
+            call = exchange_call(client, parameters.code or "", secrets.code_verifier)
             # The code is spent, whether the browser stays or not.
-            return await self._to_its_end(self._finish(client, origin_of(attempt, request_id), call, attempt.secrets))
+            return await self._to_its_end(self._finish(client, origin_of(attempt, request_id), call, secrets))
         except AuthorizationFailed as error:
             error.retry_url = error.retry_url or again
             raise
@@ -175,12 +172,20 @@ class Authorizations:
             raise explained(self._clients.label(provider), error, again) from None
 
     async def start_device(
-        self, caller: Caller, provider: str, browser: str, connection_uuid: str | None, redirect_to: str | None
+        self,
+        caller: Caller,
+        provider: str,
+        browser: str,
+        connection_uuid: str | None,
+        redirect_to: str | None,
+        parameters: Mapping[str, str] = {},
     ) -> str:
         """Ask for a code that is typed in elsewhere (RFC 8628 §3.1); the handle under which it is waited for."""
-        client, _ = await self._begin(caller, provider, "device_code", connection_uuid)
+        client, connection = await self._begin(caller, provider, "device_code", connection_uuid)
+        values = await self._values(client, connection, parameters)
+        client = client.filled(values)
         handle = random.token_urlsafe(32)
-        secrets = AttemptSecrets(dpop_key=_dpop_key(client))
+        secrets = AttemptSecrets(dpop_key=_dpop_key(client), parameters=values)
         attempt = self._attempt(caller, client, handle, browser, connection_uuid, redirect_to, secrets)
         try:
             device, expires_at = await self._devices.begin(client)
@@ -208,7 +213,7 @@ class Authorizations:
         await self._discovery.ensure(provider)
         attempt = msgspec.structs.replace(attempt, secrets=secrets)
         try:
-            client = self._clients.registered(provider, attempt.client_id)
+            client = self._clients.registered(provider, attempt.client_id).filled(secrets.parameters)
             if not await self._devices.may_poll(attempt):
                 return prompt_for(client, attempt)
             completed = await self._to_its_end(self._poll(client, attempt, request_id))
@@ -241,14 +246,17 @@ class Authorizations:
         subject: str | None = None,
         source_uuid: str | None = None,
         redirect_to: str | None = None,
+        parameters: Mapping[str, str] = {},
     ) -> Completed:
         """A connection by a grant that needs no person (RFC 6749 §4.4, RFC 7523, RFC 8693).
 
         `subject`: for whom an assertion speaks; `source_uuid`: the connection whose token is exchanged. InvalidValue
         where the provider's definition wants one and it is missing.
         """
-        client, _ = await self._begin(caller, provider, None, connection_uuid)
-        renewal = _renewal(client, subject, source_uuid)
+        client, connection = await self._begin(caller, provider, None, connection_uuid)
+        values = await self._values(client, connection, parameters)
+        client = client.filled(values)
+        renewal = renewal_for(client, subject, source_uuid)
         origin = Origin(
             account_uuid=caller.account_uuid,
             user_uuid=caller.user_uuid,
@@ -260,7 +268,7 @@ class Authorizations:
         try:
             token = await self._source_token(caller, client, renewal)
             call = await renewal_call(client, renewal, self._sender.keys, self._clock.now(), token)
-            secrets = AttemptSecrets(dpop_key=_dpop_key(client))
+            secrets = AttemptSecrets(dpop_key=_dpop_key(client), parameters=values)
             return await self._to_its_end(self._finish(client, origin, call, secrets, renewal))
         except ProviderError as error:
             logs.event("authorization.failed", provider=provider, reason=error.message, code=error.code)
@@ -300,6 +308,23 @@ class Authorizations:
         if connection is None or connection.provider != provider:
             raise NotFound("There is no such connection.")
         return client, connection
+
+    async def _values(self, client: Client, connection: Connection | None, given: Mapping[str, str]) -> dict[str, str]:
+        """What the user says for this connection, or has said when it was made; InvalidValue names what is missing."""
+        before: Mapping[str, str] = {}
+        if connection is not None and (client.asked or client.called_back):
+            before = await self._connections.parameters(connection)
+        values, errors = {}, {}
+        for asked in client.asked:
+            value = given.get(asked.name, "").strip() or before.get(asked.name) or asked.default or ""
+            if asked.accepts(value):
+                values[asked.name] = value
+            else:
+                example = f", such as {asked.example}" if asked.example else ""
+                errors[asked.name] = [f"Say the {asked.label} of your account at {client.label}{example}."]
+        if errors:
+            raise InvalidValue(errors)
+        return values
 
     def _attempt(
         self,
@@ -457,6 +482,13 @@ class Authorizations:
         return attempt
 
 
+def _with(secrets: AttemptSecrets, values: Mapping[str, str]) -> AttemptSecrets:
+    """The same with what the callback brought."""
+    if not values:
+        return secrets
+    return msgspec.structs.replace(secrets, parameters={**secrets.parameters, **values})
+
+
 def _dpop_key(client: Client) -> str | None:
     """A key for a connection to be: each has its own, so that one that leaks opens no other."""
     return dpop.new_key(client.dpop_algorithm) if client.sender_constrained == "dpop" else None
@@ -468,22 +500,7 @@ def _login_hint(client: Client, connection: Connection | None, given: str | None
         return None
     if connection is not None:
         return connection.subject if client.login_hint == "subject" else connection.identity
-    return given[:_LONGEST_HINT] if given and given.isprintable() else None
-
-
-def _renewal(client: Client, subject: str | None, source_uuid: str | None) -> Renewal:
-    """The grant to ask for, now and for each next token set; InvalidValue names what the user has to give."""
-    if client.grant == "jwt_bearer":
-        asked = client.assertion.subject == "asked"
-        subject = (subject or "").strip()
-        if asked and not (subject and subject.isprintable() and len(subject) <= _LONGEST_HINT):
-            raise InvalidValue({"subject": [f"Say for whom to connect {client.label}, such as an e-mail address."]})
-        return Renewal(grant="jwt_bearer", subject=subject if asked else None)
-    if client.grant == "token_exchange":
-        if not source_uuid or not source_uuid.isprintable():
-            raise InvalidValue({"source": ["Choose the connection whose access is to be exchanged."]})
-        return Renewal(grant="token_exchange", source_uuid=source_uuid.strip().lower())
-    return Renewal(grant="client_credentials")
+    return given[:LONGEST_HINT] if given and given.isprintable() else None
 
 
 def _unknown_state() -> AuthorizationFailed:

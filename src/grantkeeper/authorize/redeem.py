@@ -20,6 +20,7 @@ from grantkeeper.oauth.identity import (
     userinfo_response,
 )
 from grantkeeper.oauth.message import Call
+from grantkeeper.oauth.renewals import renewal_call
 from grantkeeper.oauth.sender import Sender
 from grantkeeper.oauth.token import TokenResponse, token_response
 
@@ -51,7 +52,17 @@ class Redeemer:
         """
         requested_at = self._clock.now()
         answer = await self._sender.call(client, call, secrets.dpop_key)
-        redeemed = token_response(client, answer, requested_at, dpop_key=secrets.dpop_key, renewal=renewal)
+        redeemed = token_response(
+            client,
+            answer,
+            requested_at,
+            dpop_key=secrets.dpop_key,
+            renewal=renewal,
+            parameters=secrets.parameters,
+        )
+        # From here on with what this answer has told, such as the host of this customer.
+        client = client.filled(redeemed.grant.tokens.parameters)
+        redeemed = await self._long_lived(client, redeemed)
         identity = await self._identity(client, redeemed, await self._claims(client, redeemed, secrets.nonce))
         if identity is None and renewal is not None and renewal.subject is not None:
             identity = Identity(subject=renewal.subject, label=renewal.subject)
@@ -59,6 +70,22 @@ class Redeemer:
         if identity is not None:
             grant = msgspec.structs.replace(grant, subject=identity.subject, identity=identity.label)
         return Redeemed(grant=grant, identity=identity)
+
+    async def _long_lived(self, client: Client, redeemed: TokenResponse) -> TokenResponse:
+        """The token that the first one is exchanged for, where that one does not live long."""
+        tokens = redeemed.grant.tokens
+        if not client.refresh_at_once or tokens.renewal is None:
+            return redeemed
+        requested_at = self._clock.now()
+        call = await renewal_call(client, tokens.renewal, self._sender.keys, requested_at, tokens.access_token)
+        try:
+            answer = await self._sender.call(client, call, tokens.dpop_key)
+            later = token_response(client, answer, requested_at, redeemed.grant)
+        except ProviderError as error:
+            # The first one works as yet; the worker tries again before it ends.
+            logs.event("authorization.short_lived", provider=client.name, reason=error.message)
+            return redeemed
+        return TokenResponse(grant=later.grant, document=redeemed.document)
 
     async def _claims(self, client: Client, redeemed: TokenResponse, nonce: str | None) -> dict[str, Any] | None:
         """The claims of the ID token, checked (OpenID Connect Core §3.1.3.7); None where none came or was asked for."""

@@ -27,6 +27,9 @@ DRAIN_SLACK = 5.0
 def serve(options: Options, host: str | None, port: int | None) -> None:
     """Serve the API and the pages, and refresh in the background unless `worker` is `off`.
 
+    Your own definitions in `providers_dir` are taken into use within seconds of an edit, or at once with SIGHUP; one
+    with problems is logged, and what was before stays in use. Settings are read at the start.
+
     Stops at SIGTERM or Ctrl-C, after answering what is in flight; a second one does not wait.
     """
     settings = options.settings({"host": host, "port": port})
@@ -61,8 +64,8 @@ def serve(options: Options, host: str | None, port: int | None) -> None:
 def worker(options: Options, once: bool) -> None:
     """Refresh what is due, revoke what was disconnected, drop what has expired; without serving.
 
-    Several may run beside each other and beside `serve`: each refresh is done by one of them. Stops at
-    SIGTERM or Ctrl-C, after storing what is in flight.
+    Several may run beside each other and beside `serve`: each refresh is done by one of them. Your own definitions are
+    taken into use as by `serve`. Stops at SIGTERM or Ctrl-C, after storing what is in flight.
 
     With `--once` it says at the end how many refreshes were tried, how they ended, and what stays due because a
     provider is blocked or its limits allow no more. At a terminal it shows a progress bar, and logs no more than
@@ -84,13 +87,16 @@ def worker(options: Options, once: bool) -> None:
 async def _work(settings: Settings) -> None:
     from grantkeeper.app import open_services
 
+    # Until there is something to read again: by itself SIGHUP ends a process.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: None)
     async with open_services(settings) as services:
-        stop = asyncio.Event()
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, services.definitions.wake)
         logs.event("worker.started", concurrency=settings.worker_concurrency)
         running = asyncio.create_task(services.worker.run())
-        finding = asyncio.create_task(services.discovery.run())
+        beside = [asyncio.create_task(services.discovery.run()), asyncio.create_task(services.definitions.run())]
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if running.done():
@@ -98,7 +104,7 @@ async def _work(settings: Settings) -> None:
             stopping.cancel()
             await running
         services.refresher.stop()
-        running.cancel()
-        finding.cancel()
-        await asyncio.wait({running, finding})
+        for task in (running, *beside):
+            task.cancel()
+        await asyncio.wait({running, *beside})
         logs.event("worker.stopped")

@@ -62,7 +62,7 @@ async def serve_until_stopped(
     patience: float,
     ready: Callable[[Services], Awaitable[None]],
 ) -> None:
-    """Serve until SIGTERM or SIGINT; `ready` is awaited once the server answers.
+    """Serve until SIGTERM or SIGINT; `ready` is awaited once the server answers. SIGHUP has definitions read again.
 
     Requests in flight are answered first, for at most `patience` seconds; a second signal does not wait.
     """
@@ -70,6 +70,7 @@ async def serve_until_stopped(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, application.reread)
     async with application.running() as services:
         server = granian(application, address, port)
         # Granian set up logging of its own; ours is the only one.

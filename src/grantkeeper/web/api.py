@@ -414,7 +414,7 @@ _PROOF = Documentation(
     "with a proof for the very request (RFC 9449). Send it as the `DPoP` header, and the token as "
     "`Authorization: DPoP …`. "
     "Each proof is for one request. Where the API answers 401 with `DPoP-Nonce`, ask for another with that `nonce`. "
-    "The key never leaves this service.",
+    "The key never leaves this service, and signs nothing for the endpoints where the provider makes and ends tokens.",
     body=wire.ProofRequest,
     answers={200: wire.ProofBody, 400: wire.ErrorBody, 404: wire.ErrorBody, 415: wire.ErrorBody, 422: wire.ErrorBody},
 )

@@ -84,7 +84,7 @@ class Rows:
             logo=f"/imgs/{name}.svg" if name in self._clients.catalogue else None,
             # Better a name that only the provider understands than two connections that nobody can tell apart.
             identity=connection.identity or connection.subject,
-            standing=standing(connection, label, self._now, asks_person=asks_person),
+            standing=standing(connection, label, self._now, asks_person=asks_person, source=self._source(name)),
             failure=connection.failure if connection.status is Status.FAILING else None,
             facts=self._facts(connection),
             not_granted=self._not_granted(connection),
@@ -96,6 +96,11 @@ class Rows:
 
     def _asks_person(self, name: str) -> bool:
         return name not in self._offered or self._clients.offered(name).asks_person
+
+    def _source(self, name: str) -> str | None:
+        """The provider, as people call it, whose connections this one's live on."""
+        exchange = self._clients.offered(name).exchange if name in self._offered else None
+        return self._clients.label(exchange.source) if exchange is not None else None
 
     def _facts(self, connection: Connection) -> list[Fact]:
         if connection.status is Status.ACTIVE and not _over(connection, self._now):
@@ -154,12 +159,20 @@ class Rows:
         )
 
 
-def standing(connection: Connection, provider: str, now: Instant, *, asks_person: bool = True) -> Standing:
-    """What to say of a connection's status; `provider` is the provider's label, `asks_person` as of a row."""
+def standing(
+    connection: Connection, provider: str, now: Instant, *, asks_person: bool = True, source: str | None = None
+) -> Standing:
+    """What to say of a connection's status.
+
+    `provider` is the provider's label, `source` that of the one whose access is exchanged; `asks_person` as of a row.
+    """
     if connection.status is Status.FAILING:
         if connection.must_act is MustAct.OPERATOR:
             advice = "It cannot be mended from here: please tell the person who runs this service."
             return Standing(tone="bad", words="Needs the operator", advice=advice)
+        if source is not None:
+            advice = f"It lives on a connection to {source}: see whether that one works. We keep trying."
+            return Standing(tone="waiting", words="Trying again", advice=advice)
         advice = f"{provider} is not answering as it should. We keep trying; there is nothing you need to do."
         return Standing(tone="waiting", words="Trying again", advice=advice)
     if connection.status is Status.REVOKED:
