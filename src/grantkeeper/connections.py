@@ -110,7 +110,7 @@ class Connections:
         tokens = await self._store.open_tokens(held.connection, held.sealed_tokens)
         if tokens.dpop_key is None:
             raise InvalidValue({"uuid": ["This connection's tokens are bound to no key: they need no proof."]})
-        self._refuse_ours(held.connection, url)
+        self._refuse_ours(held.connection, tokens, url)
         return dpop.proof(
             tokens.dpop_key,
             method,
@@ -120,10 +120,10 @@ class Connections:
             access_token_hash=access_token_hash or dpop.token_hash(tokens.access_token),
         )
 
-    def _refuse_ours(self, connection: Connection, url: str) -> None:
+    def _refuse_ours(self, connection: Connection, tokens: TokenSet, url: str) -> None:
         """No proof for the endpoints where tokens are made and ended: with one a stolen token could be renewed."""
         try:
-            client = self._clients.of(connection)
+            client = self._clients.of(connection).filled(tokens.parameters)
         except ProviderError as error:
             raise Unavailable(f"No proof can be made: {error.message}", 60) from None
         ours = (client.token_url, client.refresh_url, client.pushed_url, client.device_url, client.revocation_url)

@@ -59,11 +59,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 class Renewal(Record, frozen=True):
     """How the next token set is had where there is no refresh token: the same grant, asked for again.
 
+    `access_token`: the access token itself is exchanged for a later one, as some providers want it.
+
     `subject`: of whom a JWT bearer assertion speaks (None: of us); `source_uuid`: the connection whose access
     token is exchanged.
     """
 
-    grant: Literal["client_credentials", "jwt_bearer", "token_exchange"]
+    grant: Literal["client_credentials", "jwt_bearer", "token_exchange", "access_token"]
     subject: str | None = None
     source_uuid: str | None = None
 
@@ -71,7 +73,8 @@ class Renewal(Record, frozen=True):
 class TokenSet(Record, frozen=True):
     """What the provider gave last (RFC 6749 §5.1). Its `repr` shows neither token nor key.
 
-    `dpop_key`: the private JWK, as JSON, to which the tokens are bound (RFC 9449 §5).
+    `dpop_key`: the private JWK, as JSON, to which the tokens are bound (RFC 9449 §5). `parameters`: what fills the
+    placeholders of the provider's URLs for this grant, such as a shop's name.
     """
 
     access_token: str
@@ -82,6 +85,7 @@ class TokenSet(Record, frozen=True):
     issued_at: Instant = 0
     dpop_key: str | None = None
     renewal: Renewal | None = None
+    parameters: dict[str, str] = {}
 
     def __repr__(self) -> str:
         return f"TokenSet(expires_at={self.access_token_expires_at}, renewable={self.renewable})"
@@ -265,6 +269,7 @@ class AttemptSecrets(Record, frozen=True):
     nonce: str | None = None
     dpop_key: str | None = None
     device: DeviceCode | None = None
+    parameters: dict[str, str] = {}
 
     def __repr__(self) -> str:
         return "AttemptSecrets()"

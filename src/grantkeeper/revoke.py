@@ -78,7 +78,9 @@ class Revoker:
 
     async def _ask(self, revocation: PendingRevocation) -> str:
         client = self._clients.registered(revocation.provider, revocation.client_id)
-        call = revocation_call(client, await self._store.open_revocation(revocation))
+        tokens = await self._store.open_revocation(revocation)
+        client = client.filled(tokens.parameters)
+        call = revocation_call(client, tokens)
         if call is None:
             return "not_supported"
         revocation_response(client, await self._sender.call(client, call), self._clock.now())

@@ -35,7 +35,8 @@ def refresh_due_at(tokens: TokenSet, policy: RefreshPolicy, used_at: Instant, ji
     """When the worker should see to these tokens; None: never. `used_at`: when a reader last took one.
 
     - No refresh token, and no grant that is asked for again: when the access token expires, to be shown as such.
-    - No refresh token, but such a grant: ahead while in use, else on demand, as there is nothing to keep alive.
+    - No refresh token, but such a grant: ahead while in use, else on demand, as there is nothing to keep alive; ahead
+      always where the access token is exchanged for its successor.
     - In use (a reader took a token within `IN_USE` of this set's issue), and refreshed ahead: before
       the last tenth of the access token's lifetime or its last five minutes, whichever is more, but
       not before half of it.
@@ -57,7 +58,9 @@ def refresh_due_at(tokens: TokenSet, policy: RefreshPolicy, used_at: Instant, ji
     if not tokens.renewable:
         return tokens.access_token_expires_at
     if tokens.refresh_token is None:
-        in_use = policy.ahead and tokens.issued_at - used_at <= IN_USE
+        # An access token that is its own refresh token dies with itself, in use or not.
+        own = tokens.renewal is not None and tokens.renewal.grant == "access_token"
+        in_use = own or (policy.ahead and tokens.issued_at - used_at <= IN_USE)
         expires_at = tokens.access_token_expires_at
         return _ahead_at(tokens.issued_at, expires_at, jitter) if in_use and expires_at is not None else None
     alive = _kept_alive_at(tokens, policy, jitter)

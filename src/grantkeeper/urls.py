@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Hosts of this machine, where plain http is as safe as https (RFC 8252 §8.3)."""
+
+
+PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+"""What stands in a URL for a value of the client's or the connection's."""
+
+
+def placeholders(template: str) -> tuple[str, ...]:
+    """The names in a template, each once, in the order they first come."""
+    return tuple(dict.fromkeys(PLACEHOLDER.findall(template)))
+
+
+def fill(template: str, values: Mapping[str, str]) -> str:
+    """The template with its placeholders replaced; those that have no value yet stay."""
+    return PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), template)
 
 
 def url_problem(url: str) -> str | None:

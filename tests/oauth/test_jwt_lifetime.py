@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from grantkeeper.clock import SECOND, Instant
 from grantkeeper.oauth.client import TokenResponsePaths
-from grantkeeper.oauth.token import LONGEST_LIFETIME, SHORTEST_LIFETIME, token_response
+from grantkeeper.oauth.lifetime import LONGEST_LIFETIME, SHORTEST_LIFETIME
+from grantkeeper.oauth.token import token_response
 from tests.oauth.clients import NOW, answer, before, good, jwt, shop
 
 NOW_SECONDS = NOW // SECOND

@@ -14,8 +14,9 @@ from grantkeeper.clock import SECOND
 from grantkeeper.errors import ProviderError
 from grantkeeper.model import Grant
 from grantkeeper.oauth.client import TokenResponsePaths
+from grantkeeper.oauth.lifetime import LONGEST_LIFETIME
 from grantkeeper.oauth.message import Response
-from grantkeeper.oauth.token import LONGEST_LIFETIME, token_response
+from grantkeeper.oauth.token import token_response
 from tests.oauth.clients import NOW, before, shop
 
 STRICT = shop(scopes=("asked",))

@@ -16,7 +16,8 @@ from grantkeeper.errors import (
 )
 from grantkeeper.model import Renewal, TokenSet
 from grantkeeper.oauth.client import TokenResponsePaths
-from grantkeeper.oauth.token import LONGEST_LIFETIME, SHORTEST_LIFETIME, token_response
+from grantkeeper.oauth.lifetime import LONGEST_LIFETIME, SHORTEST_LIFETIME
+from grantkeeper.oauth.token import token_response
 from tests.oauth.clients import NOW, SHOP, answer, before, good, shop
 
 SLACK_CODE = TokenResponsePaths(
@@ -331,10 +332,10 @@ def test_a_nested_answer_is_read_by_its_paths() -> None:
         (400, {"error": "<script>alert(1)</script>"}, ProviderProtocolError, None),
         (200, {"error": "<b>invalid_grant</b>"}, ProviderProtocolError, None),
         (400, {"error": ["invalid_grant"]}, ProviderProtocolError, None),
-        (400, {"error": {"code": 7}}, ProviderProtocolError, None),
+        (400, {"error": {"code": 7}}, ProviderProtocolError, "7"),
         (400, {}, ProviderProtocolError, None),
         (400, good(), ProviderProtocolError, None),
-        (302, good(), ProviderProtocolError, None),
+        (302, good(), ProviderProtocolError, "redirect"),
         (404, b"<h1>Not found</h1>", ProviderProtocolError, None),
         (429, {"error": "invalid_grant"}, ProviderUnavailable, None),
         (500, {"error": "invalid_grant"}, ProviderUnavailable, None),

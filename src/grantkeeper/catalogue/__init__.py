@@ -4,8 +4,9 @@ Owns the definitions, their schema and the banner drawn from them. Must not know
 the network or pages: it says where a provider is and how it behaves, others talk to it.
 """
 
+from grantkeeper.catalogue.catalogue import Catalogue
 from grantkeeper.catalogue.endpoints import Endpoints, endpoint_problems, resolve_endpoints
-from grantkeeper.catalogue.load import Catalogue, load_catalogue
+from grantkeeper.catalogue.load import load_catalogue
 from grantkeeper.catalogue.logo import banner_svg, icon_svg
 from grantkeeper.catalogue.schema import (
     Api,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -27,14 +28,14 @@ _TYPES = {
     "int": "number",
     "bool": "true or false",
     "date": "date",
-    "tuple": "list",
-    "dict": "table",
 }
+_MANY = {"text": "texts", "number": "numbers", "table": "tables"}
+_BASES = ("documentation", "libraries", "operator", "product")
 
 
 def updated(page: str) -> str:
     """The page with its generated parts as they must be; KeyError names a part that nobody generates."""
-    parts = {"keys": key_tables, "shipped": shipped_table}
+    parts = {"keys": key_tables, "coverage": coverage_table, "shipped": shipped_lists}
     return _BLOCK.sub(lambda match: f"{match[1]}\n{parts[match[2]]()}\n{match[3]}", page)
 
 
@@ -43,18 +44,46 @@ def key_tables() -> str:
     return "\n".join(_section(name, table) for name, table in _tables("", Provider))
 
 
-def shipped_table() -> str:
-    """The shipped definitions, and what each was checked against."""
+def coverage_table() -> str:
+    """How many definitions are shipped in each category, and what they were checked against."""
+    groups = _by_category()
+    total = [provider for members in groups.values() for provider in members]
+    rows = [_counts(f"[{category}](#{category})", members) for category, members in groups.items()]
+    heading = ["category", "providers", *_BASES]
+    line = f"|---|{'---:|' * (len(heading) - 1)}"
+    return "\n".join([f"| {' | '.join(heading)} |", line, *rows, _counts("**all**", total), ""])
+
+
+def shipped_lists() -> str:
+    """The shipped definitions by category, and what each was checked against."""
+    return "\n".join(_list(category, members) for category, members in _by_category().items())
+
+
+def _by_category() -> dict[str, list[Provider]]:
+    groups: dict[str, list[Provider]] = {}
+    for provider in load_catalogue().values():
+        groups.setdefault(provider.category[0], []).append(provider)
+    return dict(sorted(groups.items()))
+
+
+def _counts(name: str, members: Sequence[Provider]) -> str:
+    bases = Counter(provider.verified.basis for provider in members)
+    return f"| {name} | {len(members)} | {' | '.join(str(bases[basis] or '') for basis in _BASES)} |"
+
+
+def _list(category: str, members: Sequence[Provider]) -> str:
     rows = [
-        f"| `{name}` | {provider.label} | {_verified(provider)} | {provider.verified.date} |"
-        for name, provider in load_catalogue().items()
+        f"| `{provider.name}` | {provider.label} | {_verified(provider)} | {provider.verified.date} |"
+        for provider in members
     ]
-    return "\n".join(["| name | label | checked against | on |", "|---|---|---|---|", *rows, ""])
+    heading = ["| name | label | checked against | on |", "|---|---|---|---|"]
+    return "\n".join([f"### {category}", "", *heading, *rows, ""])
 
 
 def _verified(provider: Provider) -> str:
     verified = provider.verified
-    return f"[{verified.basis}]({verified.page})" if verified.page else verified.basis
+    basis = f"[{verified.basis}]({verified.page})" if verified.page else verified.basis
+    return f"{basis}, a variant of `{provider.extends}`" if provider.extends else basis
 
 
 def _tables(name: str, table: type[Table]) -> Iterator[tuple[str, type[Table]]]:
@@ -91,12 +120,18 @@ def _words(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return " or ".join(f"`{_toml(value)}`" for value in arguments)
-    if origin in (tuple, dict):
-        return _TYPES[origin.__name__]
+    if origin is tuple:
+        return f"list of {_several(_words(arguments[0]))}"
+    if origin is dict:
+        return "table" if arguments[1] is Any else f"table of {_several(_words(arguments[1]))}"
     if origin is not None:
         # Annotated and `X | None`: what is inside counts.
         return _words(next(argument for argument in arguments if argument is not type(None)))
     return _TYPES[annotation.__name__]
+
+
+def _several(words: str) -> str:
+    return _MANY.get(words, words)
 
 
 def _default(field: FieldInfo) -> str:

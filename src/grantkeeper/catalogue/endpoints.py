@@ -9,7 +9,7 @@ import msgspec
 
 from grantkeeper.catalogue.rules import CLIENT_ID, issuer_needs
 from grantkeeper.catalogue.schema import Provider
-from grantkeeper.catalogue.template import fill, placeholders, url_problem
+from grantkeeper.catalogue.template import fill, placeholders, template_problem, url_problem
 from grantkeeper.errors import ConfigError
 from grantkeeper.urls import issuer_problem
 
@@ -84,14 +84,26 @@ def endpoint_problems(
     return [f"clients.{provider.name}.{problem}" for problem in found]
 
 
+def operator_values(provider: Provider, parameters: Mapping[str, str]) -> dict[str, str]:
+    """What the operator gives for placeholders, or the definition in its place."""
+    defaults = {
+        name: parameter.default
+        for name, parameter in provider.parameters.items()
+        if parameter.default is not None and parameter.ask == "operator"
+    }
+    return defaults | dict(parameters)
+
+
 def _filled(provider: Provider, client_id: str, parameters: Mapping[str, str]) -> dict[str, str]:
-    defaults = {name: p.default for name, p in provider.parameters.items() if p.default is not None}
-    values = defaults | dict(parameters) | {CLIENT_ID: client_id}
+    """The URLs with all that the operator knows; what is kept with connections fills the rest later."""
+    values = operator_values(provider, parameters) | {CLIENT_ID: client_id}
     return {key: fill(url, values) for key, url in provider.urls().items()}
 
 
 def _parameter_problems(provider: Provider, parameters: Mapping[str, str]) -> Iterator[str]:
     for name, parameter in provider.parameters.items():
+        if parameter.ask == "connection" and name not in parameters:
+            continue
         value = parameters.get(name, parameter.default)
         example = f", for example {parameter.example}" if parameter.example else ""
         if value is None:
@@ -135,5 +147,5 @@ def _url_problems(provider: Provider, parameters: Mapping[str, str]) -> Iterator
     """Filled URLs that are none; the parameters are to blame, as the templates were checked on loading."""
     filled = _filled(provider, "client-id", parameters)
     for key, template in provider.urls().items():
-        if problem := url_problem(filled[key]):
+        if problem := template_problem(filled[key]):
             yield f"parameters.{placeholders(template)[0]}: {key} {problem}"

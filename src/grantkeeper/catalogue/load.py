@@ -1,20 +1,28 @@
-"""Reading the catalogue: shipped definitions, then the operator's; every problem of every file in one go."""
+"""Reading the catalogue: shipped definitions, then the operator's; every problem of every file in one go.
+
+The shipped ones are read when they are first asked for. The operator's are read at once, as they are what may be wrong.
+"""
 
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property, partial
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from grantkeeper.catalogue.catalogue import Catalogue
 from grantkeeper.catalogue.rules import inconsistencies
 from grantkeeper.catalogue.schema import Provider, Table, nested_table
 from grantkeeper.errors import ConfigError
+
+__all__ = ["Catalogue", "Reading", "load_catalogue", "read_again", "read_files"]
 
 _MESSAGES = {
     "missing": "is required",
@@ -35,80 +43,199 @@ _MESSAGES = {
 }
 """What to say for pydantic's error types; its own words serve for the rest."""
 
+_OF_ITS_OWN = ("name", "label", "verified")
+"""What a variant says of itself: nobody has checked it by checking the other."""
+_EXTENDS = re.compile(r'^extends\s*=\s*["\']([^"\']*)["\']', re.MULTILINE)
 
-class Catalogue(Mapping[str, Provider]):
-    """Every known provider by name; goes through them in the order of their labels. Cannot be changed."""
 
-    def __init__(self, providers: Mapping[str, Provider]) -> None:
-        in_order = sorted(providers.values(), key=lambda provider: (provider.label.casefold(), provider.name))
-        self._providers = {provider.name: provider for provider in in_order}
+class _File(NamedTuple):
+    """Where a definition is, and what it is called in messages."""
 
-    def __getitem__(self, name: str) -> Provider:
-        return self._providers[name]
+    shown: str
+    file: Traversable
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._providers)
 
-    def __len__(self) -> int:
-        return len(self._providers)
+class Reading(NamedTuple):
+    """What came of reading an operator's files: the catalogue without those that have problems; these, by name."""
 
-    def __repr__(self) -> str:
-        return f"Catalogue({', '.join(self._providers)})"
+    catalogue: Catalogue
+    problems: dict[str, list[str]]
 
 
 def load_catalogue(extra_dir: Path | None = None) -> Catalogue:
     """The shipped definitions; files in `extra_dir` add to them, or replace one of the same name as a whole.
 
-    Raises ConfigError with every problem of every file, each beginning with the file.
+    Raises ConfigError with every problem of every file of the operator's, each beginning with the file. A variant of a
+    shipped definition is one of the operator's where that is replaced.
     """
-    providers: dict[str, Provider] = {}
-    problems: list[str] = []
-    for shown, file in [*_shipped(), *_extra(extra_dir, problems)]:
-        provider = _read(shown, file, problems)
+    found = _Shelf(_extra(extra_dir)).read({})
+    if found.problems:
+        raise ConfigError([problem for problems in found.problems.values() for problem in problems])
+    return found.catalogue
+
+
+def read_again(extra_dir: Path, before: Catalogue) -> Reading:
+    """The catalogue with the operator's files as they are now; in the place of one with problems stands what was.
+
+    Raises ConfigError where the directory cannot be read.
+    """
+    return _Shelf(_extra(extra_dir)).read(before)
+
+
+def read_files(files: Iterable[Path], extra_dir: Path | None = None) -> Reading:
+    """The catalogue with these files as well, which stand before those in `extra_dir`.
+
+    Raises ConfigError where the directory cannot be read.
+    """
+    given = {file.name.removesuffix(".toml"): _File(str(file), file) for file in files}
+    return _Shelf(_extra(extra_dir) | given).read({})
+
+
+class _Shelf:
+    """The files of all definitions, by name; the operator's stand before the shipped ones."""
+
+    def __init__(self, own: Mapping[str, _File]) -> None:
+        self._shipped = _shipped()
+        self._own = dict(own)
+        self._files = self._shipped | self._own
+        self._documents: dict[str, dict[str, Any]] = {}
+        self._refused: dict[str, list[str]] = {}
+
+    def read(self, before: Mapping[str, Provider]) -> Reading:
+        """Read the operator's files; what was before stands in for one that has problems."""
+        providers: dict[str, Provider] = {}
+        # What others extend comes first: they are read with what it has come to.
+        for name in sorted(self._own, key=lambda name: (self._is_variant(name), name)):
+            try:
+                provider = self.provider(name)
+                self._check_shipped_variants(name)
+            except ConfigError as error:
+                self._refuse(name, error.problems, before, providers)
+            else:
+                providers[name] = provider
+        unread = {name: partial(self.provider, name) for name in self._files}
+        return Reading(Catalogue(providers, unread), dict(sorted(self._refused.items())))
+
+    def provider(self, name: str) -> Provider:
+        """One definition, or ConfigError with its problems."""
+        document = self._whole(name)
+        found = _misnamed(document, name)
+        provider = _validated(document, found)
         if provider is not None:
-            providers[provider.name] = provider
-    if problems:
-        raise ConfigError(problems)
-    return Catalogue(providers)
+            found += inconsistencies(provider)
+        if found or provider is None:
+            raise self._error(name, *found)
+        return provider
+
+    def _whole(self, name: str) -> dict[str, Any]:
+        """A definition's document, with what it leaves to the one that it extends."""
+        document = self._document(name)
+        base = document.get("extends")
+        if not isinstance(base, str):
+            return document
+        if base == name:
+            raise self._error(name, "extends: must name another definition")
+        if base not in self._files:
+            problems = (
+                "has problems of its own" if base in self._refused else f"is no definition{_near(base, self._files)}"
+            )
+            raise self._error(name, f"extends: '{base}' {problems}")
+        stated = self._documents[base] = self._document(base)
+        if "extends" in stated:
+            raise self._error(name, f"extends: '{base}' is a variant itself; extend what it extends")
+        return _merged({key: value for key, value in stated.items() if key not in _OF_ITS_OWN}, document)
+
+    def _document(self, name: str) -> dict[str, Any]:
+        if name in self._documents:
+            return self._documents[name]
+        file = self._files[name].file
+        try:
+            document = tomllib.loads(file.read_text("utf-8"))
+        except OSError as error:
+            raise self._error(name, f"cannot be read: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise self._error(name, f"is not TOML: {error}") from None
+        if name in self._own:
+            # A shipped variant that is read later must find what was checked, not what the file holds by then.
+            self._documents[name] = document
+        return document
+
+    def _is_variant(self, name: str) -> bool:
+        try:
+            return "extends" in self._document(name)
+        except ConfigError:
+            return False
+
+    def _check_shipped_variants(self, name: str) -> None:
+        """A replaced definition must do for the shipped ones that extend it."""
+        if name not in self._shipped:
+            return
+        problems: list[str] = []
+        for variant in self._extending.get(name, ()):
+            try:
+                self.provider(variant)
+            except ConfigError as error:
+                where = f"{self._files[variant].shown}, which extends {self._files[name].shown}"
+                problems += [f"{where}{problem.removeprefix(self._files[variant].shown)}" for problem in error.problems]
+        if problems:
+            raise ConfigError(problems)
+
+    @cached_property
+    def _extending(self) -> dict[str, list[str]]:
+        """The shipped variants that are not replaced, by what they extend."""
+        found: dict[str, list[str]] = {}
+        for name in sorted(self._shipped.keys() - self._own.keys()):
+            if match := _EXTENDS.search(self._shipped[name].file.read_text("utf-8")):
+                found.setdefault(match[1], []).append(name)
+        return found
+
+    def _refuse(
+        self, name: str, problems: list[str], before: Mapping[str, Provider], providers: dict[str, Provider]
+    ) -> None:
+        """Go on with what was there before the file, or without it."""
+        self._refused[name] = problems
+        self._documents.pop(name, None)
+        if name in before:
+            providers[name] = before[name]
+            self._documents[name] = before[name].model_dump(by_alias=True, exclude_unset=True)
+        elif name in self._shipped:
+            self._files[name] = self._shipped[name]
+        else:
+            del self._files[name]
+
+    def _error(self, name: str, *problems: str) -> ConfigError:
+        return ConfigError([f"{self._files[name].shown}: {problem}" for problem in problems])
 
 
-def _shipped() -> list[tuple[str, Traversable]]:
+def _shipped() -> dict[str, _File]:
     folder = resources.files(__package__) / "providers"
-    return [(f"providers/{file.name}", file) for file in _definitions(folder)]
+    return {_stem(file): _File(f"providers/{file.name}", file) for file in _definitions(folder)}
 
 
-def _extra(folder: Path | None, problems: list[str]) -> list[tuple[str, Traversable]]:
+def _extra(folder: Path | None) -> dict[str, _File]:
     if folder is None:
-        return []
+        return {}
     try:
-        return [(str(folder / file.name), file) for file in _definitions(folder)]
+        return {_stem(file): _File(str(folder / file.name), file) for file in _definitions(folder)}
     except OSError as error:
-        problems.append(f"providers_dir: {folder} cannot be read: {error.strerror}")
-        return []
+        raise ConfigError([f"providers_dir: {folder} cannot be read: {error.strerror}"]) from None
 
 
-def _definitions(folder: Traversable) -> list[Traversable]:
-    found = (file for file in folder.iterdir() if file.name.endswith(".toml") and not file.name.startswith("."))
-    return sorted(found, key=lambda file: file.name)
+def _definitions(folder: Traversable) -> Iterator[Traversable]:
+    return (file for file in folder.iterdir() if file.name.endswith(".toml") and not file.name.startswith("."))
 
 
-def _read(shown: str, file: Traversable, problems: list[str]) -> Provider | None:
-    """The provider in a file, or None with its problems added."""
-    try:
-        document = tomllib.loads(file.read_text("utf-8"))
-    except OSError as error:
-        problems.append(f"{shown}: cannot be read: {error.strerror}")
-        return None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        problems.append(f"{shown}: is not TOML: {error}")
-        return None
-    stem = file.name.removesuffix(".toml")
-    found = _misnamed(document, stem)
-    provider = _validated(document, found)
-    if provider is not None:
-        found += inconsistencies(provider)
-    problems += [f"{shown}: {problem}" for problem in found]
-    return provider if not found else None
+def _stem(file: Traversable) -> str:
+    return file.name.removesuffix(".toml")
+
+
+def _merged(base: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
+    """The base's tables with the document's keys put into them; other values are replaced."""
+    merged = dict(base)
+    for key, value in document.items():
+        under = merged.get(key)
+        merged[key] = _merged(under, value) if isinstance(value, dict) and isinstance(under, dict) else value
+    return merged
 
 
 def _misnamed(document: Mapping[str, Any], stem: str) -> list[str]:
@@ -128,11 +255,15 @@ def _validated(document: dict[str, Any], found: list[str]) -> Provider | None:
 def _problem(location: tuple[int | str, ...], kind: str, context: Mapping[str, Any], message: str) -> str:
     if kind == "extra_forbidden":
         *outer, key = (str(part) for part in location)
-        near = difflib.get_close_matches(key, _known_keys(outer), n=1)
-        hint = f" (did you mean '{near[0]}'?)" if near else ""
+        hint = _near(key, _known_keys(outer))
         return f"{'.'.join(outer)}{': ' if outer else ''}unknown key '{key}'{hint}"
     where = ".".join(str(part) for part in location if part != "[key]")
     return f"{where}: {_words(kind, context, message)}"
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean '{near[0]}'?)" if near else ""
 
 
 def _words(kind: str, context: Mapping[str, Any], message: str) -> str:

@@ -16,6 +16,7 @@ def inconsistencies(provider: Provider) -> list[str]:
     return [
         *_endpoints(provider),
         *_placeholders(provider),
+        *_parameters(provider),
         *_issuer(provider),
         *_authentication(provider),
         *_authorization(provider),
@@ -42,15 +43,59 @@ def _endpoints(provider: Provider) -> Iterator[str]:
 
 def _placeholders(provider: Provider) -> Iterator[str]:
     used = set()
+    known = _known_by(provider)
     for key, url in provider.urls().items():
         for name in placeholders(url):
             used.add(name)
-            if name not in provider.parameters and (key, name) != ("revocation.url", CLIENT_ID):
+            if name not in known[key] and (key, name) != ("revocation.url", CLIENT_ID):
                 yield f"{key}: holds {{{name}}}, but there is no [parameters.{name}]"
     if CLIENT_ID in provider.parameters:
         yield f"parameters.{CLIENT_ID}: is taken: it stands for the client id in revocation.url"
+    for text in _texts(provider):
+        for name in placeholders(text):
+            used.add(name)
+            if name not in {*provider.parameters, *provider.callback, *provider.kept}:
+                yield f"parameters.{name}: is missing, and {text} holds it"
     for name in provider.parameters.keys() - used - {CLIENT_ID}:
         yield f"parameters.{name}: is used by no URL"
+    twice = (provider.parameters.keys() & provider.callback.keys()) | (provider.parameters.keys() & provider.kept)
+    for name in twice | (provider.callback.keys() & provider.kept):
+        yield f"parameters.{name}: the same name stands for two values"
+
+
+def _texts(provider: Provider) -> Iterator[str]:
+    """What may hold placeholders besides URLs."""
+    yield from provider.api.hosts
+    yield from provider.authorization.parameters.values()
+    yield from provider.token.parameters.values()
+    yield provider.authorization.redirect_uri or ""
+
+
+_TAKEN = ("connection", "csrf", "login_hint", "redirect_to", "source", "subject")
+"""What the page that asks for parameters calls its own fields."""
+
+
+def _parameters(provider: Provider) -> Iterator[str]:
+    for name, parameter in provider.parameters.items():
+        if name in _TAKEN:
+            yield f"parameters.{name}: is taken: the page that asks for it has a field of that name"
+        if parameter.choices and "pattern" in parameter.model_fields_set:
+            yield f"parameters.{name}.pattern: says nothing beside choices"
+
+
+_BEFORE_THE_CALLBACK = ("authorization.url", "authorization.issuer", "authorization.pushed_url", "device.url")
+_BEFORE_THE_ANSWER = (*_BEFORE_THE_CALLBACK, "token.url", "signatures.jwks_url")
+
+
+def _known_by(provider: Provider) -> dict[str, set[str]]:
+    """The placeholders that have a value when a URL is used."""
+    asked, called_back = set(provider.parameters), set(provider.callback)
+    return {
+        key: asked
+        | (set() if key in _BEFORE_THE_CALLBACK else called_back)
+        | (set() if key in _BEFORE_THE_ANSWER else set(provider.kept))
+        for key in provider.urls()
+    }
 
 
 def issuer_needs(provider: Provider) -> list[str]:
@@ -181,6 +226,11 @@ def _identity(provider: Provider) -> Iterator[str]:
         yield "identity.url: is required with source = 'userinfo'"
     if source != "userinfo" and url is not None:
         yield f"identity.url: is not asked with source = '{source}'"
+    identity = provider.identity
+    if source != "userinfo" and (identity.body is not None or identity.method == "POST" or identity.token == "query"):
+        yield f"identity: method, body and token are about a request, which source = '{source}' does not make"
+    if identity.body is not None and identity.method != "POST":
+        yield "identity.method: must be 'POST' with body"
     if source == "token_response" and "subject" not in provider.identity.model_fields_set:
         yield "identity.subject: is required with source = 'token_response'"
     if source == "id_token" and "openid" not in provider.scopes.requested():
@@ -193,5 +243,13 @@ def _refresh(provider: Provider) -> Iterator[str]:
         yield "scopes.offline: asks for a refresh token, but refresh.supported is false"
     if not refresh.supported and refresh.keep_alive is not None:
         yield "refresh.keep_alive: keeps a refresh token alive, but refresh.supported is false"
+    by_access_token = refresh.style == "access_token"
+    for key in ("grant_type", "token_parameter", "at_once"):
+        if not by_access_token and key in refresh.model_fields_set:
+            yield f"refresh.{key}: is used with style = 'access_token' only"
+    if by_access_token and not {"grant_type", "token_parameter"} <= refresh.model_fields_set:
+        yield "refresh.grant_type: is required with style = 'access_token', and so is token_parameter"
+    if by_access_token and (refresh.keep_alive is not None or refresh.idle_lifetime is not None):
+        yield "refresh.keep_alive: there is no refresh token to keep alive with style = 'access_token'"
     if refresh.keep_alive and refresh.idle_lifetime and refresh.keep_alive >= refresh.idle_lifetime:
         yield "refresh.keep_alive: must be less than refresh.idle_lifetime, or it comes too late"

@@ -20,12 +20,20 @@ from grantkeeper.catalogue.values import (
     Colour,
     Detail,
     ErrorMeaning,
+    Expiry,
     GrantType,
+    HeaderName,
     Headers,
+    HostPattern,
+    HttpStatus,
     IssuerTemplate,
+    JsonText,
+    PageUrl,
     ParameterName,
     Path,
     PathOrNothing,
+    RefreshParameters,
+    Renames,
     Resource,
     ScopeToken,
     Seconds,
@@ -33,7 +41,6 @@ from grantkeeper.catalogue.values import (
     Slug,
     Text,
     TokenParameters,
-    Url,
     UrlTemplate,
     Words,
 )
@@ -52,21 +59,17 @@ class Verification(Table):
         description="`documentation`: the provider's own; `libraries`: only other software agrees on it; "
         "`operator`: you give the endpoints; `product`: ships with Grantkeeper."
     )
-    page: Url | None = Field(None, description="The page it was checked against.")
+    page: PageUrl | None = Field(None, description="The page it was checked against.")
     date: datetime.date = Field(description="The day of that check.")
 
 
-class Parameter(Table):
-    """A value that each client gives for a placeholder in this definition's URLs."""
+class Pattern(Table):
+    """What a value must be that goes into a URL."""
 
-    label: Text = Field(description="What it is called.")
-    help: Text | None = Field(None, description="Where the operator finds it.")
     pattern: str = Field(
         r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?",
         description="The regular expression that a value matches as a whole. It goes into a URL: keep it narrow.",
     )
-    default: str | None = Field(None, description="The value where the operator gives none.")
-    example: str | None = Field(None, description="A value as it might look.")
 
     @field_validator("pattern")
     @classmethod
@@ -77,17 +80,50 @@ class Parameter(Table):
             raise ValueError(f"is not a regular expression: {error}") from None
         return value
 
+    def accepts(self, value: str) -> bool:
+        """Whether this may be the value."""
+        return re.fullmatch(self.pattern, value) is not None
+
+
+class Parameter(Pattern):
+    """A value for a placeholder in this definition's URLs."""
+
+    label: Text = Field(description="What it is called.")
+    help: Text | None = Field(None, description="Where it is found.")
+    ask: Literal["operator", "connection"] = Field(
+        "operator",
+        description="Who gives it: the operator once, in the settings, or the user for each connection, with which it "
+        "is kept.",
+    )
+    choices: dict[Text, Text] = Field(
+        default_factory=dict, description="The values there are, each with what people call it; in place of `pattern`."
+    )
+    default: str | None = Field(None, description="The value where none is given.")
+    example: str | None = Field(None, description="A value as it might look.")
+
     @field_validator("default", "example")
     @classmethod
     def _fits(cls, value: str | None, info: ValidationInfo) -> str | None:
-        pattern = info.data.get("pattern")
-        if value is not None and pattern is not None and not re.fullmatch(pattern, value):
+        pattern, choices = info.data.get("pattern"), info.data.get("choices")
+        if value is None or (choices and value in choices):
+            return value
+        if choices:
+            raise ValueError("is none of the choices")
+        if pattern is not None and not re.fullmatch(pattern, value):
             raise ValueError("does not match the pattern")
         return value
 
     def accepts(self, value: str) -> bool:
         """Whether this may be the parameter's value."""
-        return re.fullmatch(self.pattern, value) is not None
+        return value in self.choices if self.choices else super().accepts(value)
+
+
+class CallbackValue(Pattern):
+    """A parameter of the callback that is kept with the connection, and fills a placeholder."""
+
+    pattern: str = Field(description="The regular expression that it matches as a whole; else it is refused.")
+    parameter: Text | None = Field(None, description="What the callback calls it, if not by this table's name.")
+    required: bool = Field(True, description="Whether a callback without it is refused.")
 
 
 class AuthorizationEndpoint(Table):
@@ -97,10 +133,21 @@ class AuthorizationEndpoint(Table):
         None, description="The authorization endpoint. Required, unless `operator_supplied` or `discovery`."
     )
     parameters: AuthorizationParameters = Field(
-        default_factory=dict, description="Further parameters of every authorization request."
+        default_factory=dict,
+        description="Further parameters of every authorization request; the values may hold placeholders.",
     )
     pkce: Literal["S256", "none"] = Field("S256", description="`none` only where the provider refuses it (RFC 7636).")
     scope_parameter: Text = Field("scope", description="The parameter that carries the scopes.")
+    redirect_uri: Text | None = Field(
+        None,
+        description="What is sent as `redirect_uri` where that is not the address itself, but a name that the provider "
+        "has for it; may hold placeholders.",
+    )
+    rename: Renames = Field(
+        default_factory=dict,
+        description="What the provider calls a parameter that the standards call otherwise, such as "
+        '`client_id = "client_key"`; empty: it is left out.',
+    )
     issuer: IssuerTemplate | None = Field(
         None,
         description="The authorization server's issuer (RFC 8414 §2). An `iss` that comes back, or stands "
@@ -173,7 +220,16 @@ class TokenResponsePaths(Table):
     ok: Path | None = Field(
         None, description="Path of a flag that is false in an error, where errors come with HTTP 200."
     )
-    refresh_lifetime: Path | None = Field(None, description="Path of the refresh token's lifetime in seconds.")
+    expires: Expiry = Field(
+        "seconds",
+        description="What stands at `expires_in` and `refresh_lifetime`: a lifetime in seconds or milliseconds, or the "
+        "end itself as Unix time (`at_seconds`, `at_milliseconds`) or in ISO 8601 (`at_iso`).",
+    )
+    refresh_lifetime: Path | None = Field(None, description="Path of the refresh token's lifetime, likewise.")
+    keep: dict[ParameterName, Path] = Field(
+        default_factory=dict,
+        description="Members that are kept with the connection, each under the name of the placeholder that it fills.",
+    )
     default_lifetime: Seconds | None = Field(
         None,
         description="The access token's lifetime where neither the answer nor the token itself (a JWT's `exp`, "
@@ -208,7 +264,17 @@ class TokenEndpoint(Table):
     )
     dpop_algorithm: Literal["ES256", "EdDSA"] = Field("ES256", description="What signs DPoP proofs.")
     encoding: Literal["form", "json"] = Field("form", description="How the request's body is written.")
-    parameters: TokenParameters = Field(default_factory=dict, description="Further parameters of every token request.")
+    method: Literal["POST", "GET"] = Field(
+        "POST", description="`GET` only where the provider wants the parameters in the URL."
+    )
+    rename: Renames = Field(
+        default_factory=dict,
+        description="What the provider calls a parameter of token requests that the standards call otherwise; empty: "
+        "it is left out.",
+    )
+    parameters: TokenParameters = Field(
+        default_factory=dict, description="Further parameters of every token request, likewise."
+    )
     headers: Headers = Field(default_factory=dict, description="Further headers of every token request.")
     response: TokenResponsePaths = Field(
         default_factory=TokenResponsePaths, description="How the answer is to be read."
@@ -246,6 +312,23 @@ class Refresh(Table):
     per_minute: Annotated[int, Field(ge=1)] | None = Field(
         None, description="Refreshes begun in a minute, over all processes; left out: no limit."
     )
+    style: Literal["refresh_token", "access_token"] = Field(
+        "refresh_token",
+        description="`access_token`: there are no refresh tokens; the access token itself is exchanged for a later one "
+        "before it expires.",
+    )
+    grant_type: Text = Field("refresh_token", description="The grant type of a refresh.")
+    token_parameter: Text = Field("refresh_token", description="The parameter that carries the token.")
+    at_once: bool = Field(
+        False,
+        description='With `style = "access_token"`: the first access token is short-lived, and exchanged directly '
+        "after connecting.",
+    )
+    parameters: RefreshParameters = Field(default_factory=dict, description="Further parameters of a refresh.")
+    most_tokens: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="How many refresh tokens of one person and client live at one time; one more ends the first."
+    )
+    grace: Seconds | None = Field(None, description="How long a refresh token that was spent still works.")
     errors: dict[Text, ErrorMeaning] = Field(
         default_factory=dict,
         description="Error codes of the token endpoint that RFC 6749 does not know, or means differently: "
@@ -265,11 +348,11 @@ class Refresh(Table):
 class Revocation(Table):
     """How a grant is ended at the provider."""
 
-    style: Literal["rfc7009", "bearer", "delete_json", "none"] = Field(
+    style: Literal["rfc7009", "json", "bearer", "delete_bearer", "delete_json", "none"] = Field(
         "none",
-        description="`rfc7009`: POST `token` and `token_type_hint` as a form; `bearer`: POST with the token "
-        'as `Authorization: Bearer`; `delete_json`: DELETE with the JSON body `{"access_token": …}`; `none`: '
-        "there is no way.",
+        description="`rfc7009`: POST `token` and `token_type_hint` as a form; `json`: the same as JSON; `bearer`: POST "
+        "with the token as `Authorization: Bearer`; `delete_bearer`: DELETE with it; `delete_json`: DELETE with the "
+        'JSON body `{"access_token": …}`; `none`: there is no way.',
     )
     url: UrlTemplate | None = Field(
         None, description="The revocation endpoint; may hold `{client_id}` besides the parameters."
@@ -294,7 +377,13 @@ class Identity(Table):
     url: UrlTemplate | None = Field(None, description="Where to ask, for `userinfo`; answers with a JSON object.")
     subject: Path = Field("sub", description="Path of what never changes about the account.")
     label: Path | None = Field(None, description="Path of what a person recognises it by.")
+    tenant: Path | None = Field(None, description="Path of the organisation, shown with the label.")
     headers: Headers = Field(default_factory=dict, description="Further headers of the `userinfo` request.")
+    method: Literal["GET", "POST"] = Field("GET", description="The method of the `userinfo` request.")
+    body: JsonText | None = Field(None, description="The JSON body of a POST, such as a GraphQL query.")
+    token: Literal["header", "query"] = Field(
+        "header", description="Where the access token goes: into the header, or as `access_token` into the query."
+    )
 
 
 class Signatures(Table):
@@ -337,10 +426,34 @@ class Exchange(Table):
     requested_token_type: Text | None = Field(None, description="What is wanted in return (§3).")
 
 
+class Introspection(Table):
+    """Where tokens can be looked at (RFC 7662)."""
+
+    url: UrlTemplate | None = Field(None, description="The introspection endpoint.")
+
+
+class RateLimit(Table):
+    """The headers in which the API says how much may yet be asked."""
+
+    limit: HeaderName | None = Field(None, description="How many requests a window allows.")
+    remaining: HeaderName | None = Field(None, description="How many are left of them.")
+    reset: HeaderName | None = Field(None, description="When the next window begins.")
+
+
 class Api(Table):
-    """The provider's API, for people who read the definition."""
+    """The provider's API: for those who call it with the tokens that are read here."""
 
     base_url: UrlTemplate | None = Field(None, description="Where its paths begin.")
+    hosts: Annotated[tuple[HostPattern, ...], Field(strict=False)] = Field(
+        (), description="The hosts that the token may be sent to; `*.` stands for any name before the rest."
+    )
+    header: HeaderName = Field("Authorization", description="The header that carries the token.")
+    scheme: str = Field("Bearer", description="What stands before the token in that header; empty: nothing.")
+    expired: Annotated[tuple[HttpStatus, ...], Field(strict=False, min_length=1)] = Field(
+        (401,), description="The statuses by which the API says that the token is not good any more."
+    )
+    docs_url: PageUrl | None = Field(None, description="The documentation of the API.")
+    rate_limit: RateLimit = Field(default_factory=RateLimit, description="Headers about limits.")
 
 
 _FAPI2: dict[str, dict[str, Any]] = {
@@ -364,10 +477,16 @@ class Provider(Table):
     schema_version: Literal[1] = Field(alias="schema", description="The version of this schema: 1.")
     name: Slug = Field(max_length=40, description="The name in URLs and settings; the file's name without `.toml`.")
     label: Text = Field(max_length=40, description="The name that people know.")
-    category: Annotated[tuple[Slug, ...], Field(strict=False, min_length=1)] = Field(
-        description="What it is about, such as `accounting`; the first counts most."
+    extends: Slug | None = Field(
+        None,
+        description="The definition of which this is a variant, such as a sandbox or a region: only what differs is "
+        "written here. Tables are merged key by key.",
     )
-    docs_url: Url | None = Field(None, description="The provider's own pages about OAuth 2.")
+    category: Annotated[tuple[Slug, ...], Field(strict=False, min_length=1)] = Field(
+        description="What it is about, such as `accounting`; the gallery shows it under the first."
+    )
+    icon: Slug | None = Field(None, description="The slug of its icon in the Simple Icons collection, if it has one.")
+    docs_url: PageUrl | None = Field(None, description="The provider's own pages about OAuth 2.")
     colour: Colour = Field(description="The colour of the banner that Grantkeeper draws.")
     operator_supplied: bool = Field(
         False, description="The provider publishes no endpoints: they come from the operator's settings."
@@ -398,6 +517,9 @@ class Provider(Table):
     authorization: AuthorizationEndpoint = Field(
         default_factory=AuthorizationEndpoint, description="Where the browser is sent."
     )
+    callback: dict[ParameterName, CallbackValue] = Field(
+        default_factory=dict, description="What the callback brings besides the code, by the placeholder it fills."
+    )
     scopes: Scopes = Field(default_factory=Scopes, description="What is asked for.")
     token: TokenEndpoint = Field(default_factory=TokenEndpoint, description="Where a code becomes tokens.")
     refresh: Refresh = Field(default_factory=Refresh, description="How the next token set is had.")
@@ -407,6 +529,7 @@ class Provider(Table):
     assertion: Assertion = Field(default_factory=Assertion, description='For `grant = "jwt_bearer"`.')
     exchange: Exchange = Field(default_factory=Exchange, description='For `grant = "token_exchange"`.')
     identity: Identity = Field(default_factory=Identity, description="Whose grant it is.")
+    introspection: Introspection = Field(default_factory=Introspection, description="Where tokens can be looked at.")
     api: Api = Field(default_factory=Api, description="The provider's API, for people who read this.")
 
     @model_validator(mode="before")
@@ -435,6 +558,12 @@ class Provider(Table):
         """How the client proves itself at the revocation endpoint."""
         return self.revocation.client_authentication or self.token.client_authentication
 
+    @property
+    def kept(self) -> frozenset[str]:
+        """The names of what is kept of token responses."""
+        later = self.refresh.response.keep if self.refresh.response else {}
+        return frozenset((*self.token.response.keep, *later))
+
     def urls(self) -> dict[str, str]:
         """Every URL of this definition that may hold placeholders, by the key that gives it."""
         found = {
@@ -447,6 +576,7 @@ class Provider(Table):
             "refresh.url": self.refresh.url,
             "revocation.url": self.revocation.url,
             "identity.url": self.identity.url,
+            "introspection.url": self.introspection.url,
             "api.base_url": self.api.base_url,
         }
         return {key: url for key, url in found.items() if url is not None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -27,6 +28,51 @@ SigningAlgorithm = Literal["RS256", "PS256", "ES256", "EdDSA"]
 
 GrantType = Literal["authorization_code", "device_code", "client_credentials", "jwt_bearer", "token_exchange"]
 """How a connection is had: the grant types of RFC 6749, 8628, 7523 and 8693, by their short names."""
+
+CATEGORIES = (
+    "accounting",
+    "advice",
+    "analytics",
+    "automation",
+    "banking",
+    "calendar",
+    "commerce",
+    "communication",
+    "crm",
+    "demo",
+    "design",
+    "developer",
+    "documents",
+    "education",
+    "email",
+    "files",
+    "finance",
+    "gaming",
+    "government",
+    "health",
+    "hr",
+    "identity",
+    "investment",
+    "legal",
+    "marketing",
+    "media",
+    "other",
+    "payments",
+    "productivity",
+    "project",
+    "property",
+    "sales",
+    "security",
+    "social",
+    "storage",
+    "support",
+    "surveys",
+    "transport",
+)
+"""What the shipped providers are about: how the gallery groups them. An operator's may be about something else."""
+
+Expiry = Literal["seconds", "milliseconds", "at_seconds", "at_milliseconds", "at_iso"]
+"""How an answer states when a token ends: how long it lives, or the moment (Unix time, or ISO 8601)."""
 
 ErrorMeaning = Literal["grant", "client", "transient"]
 """Who must act after an error: `grant` the user, `client` the operator, `transient` nobody: it is retried."""
@@ -106,7 +152,13 @@ def _typed(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+def _page_problem(url: str) -> str | None:
+    """Why this is no page to be read by people, which may name a place in it."""
+    return url_problem(url.partition("#")[0])
+
+
 Url = Annotated[str, _without(url_problem)]
+PageUrl = Annotated[str, _without(_page_problem)]
 UrlTemplate = Annotated[str, _without(template_problem)]
 IssuerTemplate = Annotated[str, _without(issuer_template_problem)]
 Resource = Annotated[
@@ -123,7 +175,13 @@ Slug = Annotated[
     _matching(r"[a-z0-9]+(-[a-z0-9]+)*", "must be lower-case letters and digits, with single hyphens between"),
 ]
 Text = Annotated[str, _matching(r"[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*", "must be one line of text")]
-Path = Annotated[str, _matching(r"[^.\s]+(\.[^.\s]+)*", "must be names separated by single dots")]
+Path = Annotated[
+    str,
+    _matching(
+        r"@header\.[a-z0-9-]+|[^.\s@][^.\s]*(\.[^.\s]+)*",
+        "must be names separated by single dots, or @header. and the name of a header in lower case",
+    ),
+]
 PathOrNothing = Annotated[str, _matching(r"([^.\s]+(\.[^.\s]+)*)?", "must be names separated by single dots")]
 ScopeToken = Annotated[
     str,
@@ -155,7 +213,6 @@ AuthorizationParameters = Annotated[
         "max_age",
         "nonce",
         "redirect_uri",
-        "request",
         "request_uri",
         "resource",
         "response_mode",
@@ -164,28 +221,52 @@ AuthorizationParameters = Annotated[
         "state",
     ),
 ]
-TokenParameters = Annotated[
-    dict[str, Text],
-    _reserved(
-        "assertion",
-        "authorization_details",
-        "client_assertion",
-        "client_assertion_type",
-        "client_id",
-        "client_secret",
-        "code",
-        "code_verifier",
-        "device_code",
-        "grant_type",
-        "redirect_uri",
-        "refresh_token",
-        "requested_token_type",
-        "resource",
-        "scope",
-        "subject_token",
-        "subject_token_type",
+_OF_TOKEN_REQUESTS = (
+    "assertion",
+    "authorization_details",
+    "client_assertion",
+    "client_assertion_type",
+    "client_id",
+    "client_secret",
+    "code",
+    "code_verifier",
+    "device_code",
+    "grant_type",
+    "redirect_uri",
+    "refresh_token",
+    "requested_token_type",
+    "resource",
+    "subject_token",
+    "subject_token_type",
+)
+TokenParameters = Annotated[dict[str, Text], _reserved(*_OF_TOKEN_REQUESTS, "scope")]
+RefreshParameters = Annotated[dict[str, Text], _reserved(*_OF_TOKEN_REQUESTS)]
+AssertionClaims = Annotated[dict[str, Text], _reserved("aud", "exp", "iat", "iss", "jti", "nbf", "sub")]
+
+
+def _json_object(value: str) -> str:
+    """A text that is a JSON object."""
+    try:
+        found = json.loads(value)
+    except ValueError as error:
+        raise ValueError(f"is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise ValueError("must be a JSON object")
+    return value
+
+
+JsonText = Annotated[str, AfterValidator(_json_object)]
+Renames = Annotated[
+    dict[Text, Annotated[str, _matching(r"[\x21-\x7e]*", "must be a parameter's name, or empty to leave it out")]],
+    Field(),
+]
+HostPattern = Annotated[
+    str,
+    _matching(
+        r"(\*\.)?([a-z0-9-]|\{[a-z][a-z0-9_]*\})+(\.([a-z0-9-]|\{[a-z][a-z0-9_]*\})+)*",
+        "must be a host name, perhaps with placeholders, or *. and a domain",
     ),
 ]
-AssertionClaims = Annotated[dict[str, Text], _reserved("aud", "exp", "iat", "iss", "jti", "nbf", "sub")]
+HttpStatus = Annotated[int, Field(ge=400, le=599)]
 ParameterName = Annotated[str, _matching(r"[a-z][a-z0-9_]*", "must be lower-case letters, digits and underscores")]
 Colour = Annotated[str, _matching(r"#[0-9a-fA-F]{6}", "must be a colour like #1a73e8")]

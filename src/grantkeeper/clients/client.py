@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from grantkeeper.catalogue.endpoints import resolve_endpoints
+from grantkeeper.catalogue.endpoints import operator_values, resolve_endpoints
 from grantkeeper.catalogue.schema import Provider, Refresh
 from grantkeeper.catalogue.schema import TokenResponsePaths as Paths
 from grantkeeper.config import ClientSettings
 from grantkeeper.oauth.client import (
+    Asked,
     AssertionPolicy,
+    CalledBack,
     Client,
     ExchangePolicy,
     IdentitySource,
     TokenResponsePaths,
 )
 from grantkeeper.schedule import RefreshPolicy
+from grantkeeper.urls import fill
 
 _SUPPLIED = (
     "authorization_url",
@@ -39,15 +42,22 @@ def client_of(
     endpoints = resolve_endpoints(provider, client_id=client_id, parameters=given.parameters, supplied=supplied(given))
     supplied_revocation = given.revocation_url is not None and provider.revocation.style == "none"
     identity, request, token = provider.identity, provider.authorization, provider.token
+    values = operator_values(provider, given.parameters)
     return Client(
         name=provider.name,
         label=provider.label,
         grant=provider.grant,
         client_id=client_id,
         client_secret=client_secret,
-        redirect_uri=redirect_uri,
+        redirect_uri=fill(request.redirect_uri, values) if request.redirect_uri else redirect_uri,
         authorization_url=endpoints.authorization_url or "",
-        authorization_parameters=request.parameters,
+        asked=_asked(provider, given),
+        called_back=tuple(
+            CalledBack(name=name, parameter=value.parameter or name, pattern=value.pattern, required=value.required)
+            for name, value in provider.callback.items()
+        ),
+        authorization_parameters={name: fill(value, values) for name, value in request.parameters.items()},
+        authorization_renames=request.rename,
         pkce=request.pkce == "S256",
         scope_parameter=request.scope_parameter,
         scopes=provider.scopes.requested(given.scopes),
@@ -77,13 +87,20 @@ def client_of(
         assertion=_assertion(provider),
         exchange=_exchange(provider),
         json_body=token.encoding == "json",
-        token_parameters=token.parameters,
+        token_method=token.method,
+        token_renames=token.rename,
+        token_parameters={name: fill(value, values) for name, value in token.parameters.items()},
         token_headers=token.headers,
         response=_paths(token.response, provider.response_scope_separator),
         refresh_response=_paths(provider.refresh_response, provider.response_scope_separator),
         refresh_url=endpoints.refresh_url,
         refresh_supported=provider.refresh.supported,
         refresh_sends_scope=provider.refresh.send_scope,
+        refresh_style=provider.refresh.style,
+        refresh_grant_type=provider.refresh.grant_type,
+        refresh_token_parameter=provider.refresh.token_parameter,
+        refresh_at_once=provider.refresh.at_once,
+        refresh_parameters=provider.refresh.parameters,
         refresh_policy=_policy(provider.refresh),
         error_meanings=dict(provider.refresh.errors),
         error_description_meanings=dict(provider.refresh.error_descriptions),
@@ -97,8 +114,29 @@ def client_of(
             url=endpoints.identity_url,
             subject=identity.subject,
             label=identity.label,
+            tenant=identity.tenant,
             headers=identity.headers,
+            method=identity.method,
+            body=identity.body,
+            token=identity.token,
         ),
+    )
+
+
+def _asked(provider: Provider, given: ClientSettings) -> tuple[Asked, ...]:
+    """What the user says for each connection, unless the operator has said it for all."""
+    return tuple(
+        Asked(
+            name=name,
+            label=parameter.label,
+            help=parameter.help,
+            pattern=parameter.pattern,
+            choices=parameter.choices,
+            default=parameter.default,
+            example=parameter.example,
+        )
+        for name, parameter in provider.parameters.items()
+        if parameter.ask == "connection" and name not in given.parameters
     )
 
 
@@ -135,6 +173,8 @@ def _paths(paths: Paths, scope_separator: str) -> TokenResponsePaths:
         refresh_token=paths.refresh_token,
         token_type=paths.token_type,
         expires_in=paths.expires_in,
+        expires=paths.expires,
+        keep=paths.keep,
         refresh_expires_in=paths.refresh_lifetime,
         scope=paths.scope,
         error=paths.error,

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
+from grantkeeper.catalogue.catalogue import Catalogue, by_label
 from grantkeeper.catalogue.endpoints import endpoint_problems, resolve_endpoints
-from grantkeeper.catalogue.load import Catalogue
 from grantkeeper.catalogue.schema import Provider
 from grantkeeper.clients.client import client_of, supplied
 from grantkeeper.clients.completion import completed, shortcomings
@@ -50,10 +50,21 @@ class Clients:
         self._found: dict[str, Found] = {}
         self._standing = dict.fromkeys(settings, _Standing())
         self.catalogue = self._with_generic(catalogue)
-        self._labels = {provider.name: provider.label for provider in self.catalogue.values()}
         self._wanted = {name: self._where_to_look(name) for name in settings}
         for name in settings:
             self._settle(name)
+
+    def use(self, catalogue: Catalogue) -> None:
+        """Go on with other definitions; all clients change at once, or none where one of them cannot be had.
+
+        What was found about a provider stays known where the new definition looks for it at the same place.
+        """
+        fresh = Clients(catalogue, self._settings, self._public_url)
+        for name, found in self._found.items():
+            if fresh.wanted(name) == self.wanted(name):
+                fresh.learn(name, found)
+        self._generic, self._found, self._standing = fresh._generic, fresh._found, fresh._standing
+        self.catalogue, self._wanted = fresh.catalogue, fresh._wanted
 
     def offered(self, name: str) -> Client:
         """The client of a provider that can be connected here, or NotFound; Unavailable while it is found out about."""
@@ -98,11 +109,12 @@ class Clients:
 
     def offers(self) -> list[tuple[str, str]]:
         """Name and label of every provider that can be connected here, by label."""
-        return [(name, provider.label) for name, provider in self.catalogue.items() if self._is_offered(name)]
+        offered = [self.catalogue[name] for name in self._standing if self._is_offered(name)]
+        return [(provider.name, provider.label) for provider in sorted(offered, key=by_label)]
 
     def label(self, name: str) -> str:
         """What people call a provider, also one that is no longer known."""
-        return self._labels.get(name, name)
+        return self.catalogue[name].label if name in self.catalogue else name
 
     def problems(self, name: str) -> list[str]:
         """Why a provider is not offered, and what to do; empty: it is."""
@@ -170,7 +182,7 @@ class Clients:
 
     def _with_generic(self, catalogue: Catalogue) -> Catalogue:
         """The catalogue, and a definition for each provider that the settings alone say how to find."""
-        known = dict(catalogue)
+        known: dict[str, Provider] = {}
         for name, given in self._settings.items():
             if name in catalogue:
                 continue
@@ -179,7 +191,7 @@ class Clients:
                 known[name] = provider
                 self._generic.add(name)
             self._standing[name] = _Standing(problems=tuple(problems))
-        return Catalogue(known)
+        return catalogue.beside(known) if known else catalogue
 
     def _where_to_look(self, name: str) -> Wanted | None:
         provider, given = self.catalogue.get(name), self._settings.get(name)

@@ -23,7 +23,7 @@ from grantkeeper.model import AttemptSecrets, Record
 from grantkeeper.oauth import dpop
 from grantkeeper.oauth.client import Client
 from grantkeeper.oauth.grants import in_a_form
-from grantkeeper.oauth.message import Response
+from grantkeeper.oauth.message import Response, renamed
 from grantkeeper.oauth.token import error_code, error_for
 
 _ERROR_CODE = re.compile(r"[A-Za-z0-9_.\-]{1,40}")
@@ -82,7 +82,8 @@ def authorization_parameters(
         "authorization_details": list(client.details) or None,
         "resource": list(client.resources) or None,
     }
-    return parameters | {name: value for name, value in optional.items() if value is not None}
+    asked = parameters | {name: value for name, value in optional.items() if value is not None}
+    return renamed(asked, client.authorization_renames)
 
 
 def front_channel_url(client: Client, parameters: Mapping[str, Any]) -> str:
@@ -127,6 +128,20 @@ def read_callback(query: Sequence[tuple[str, str]]) -> CallbackParameters:
     if error is not None and not _ERROR_CODE.fullmatch(error):
         error = "unreadable_error"
     return CallbackParameters(state=found["state"], code=found.get("code"), error=error, issuer=found.get("iss"))
+
+
+def called_back(client: Client, query: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """What the callback brings besides the code, by its name here; AuthorizationFailed where it is not as wanted."""
+    brought = dict(query)
+    found = {}
+    for value in client.called_back:
+        text = brought.get(value.parameter)
+        if text is None and not value.required:
+            continue
+        if text is None or not re.fullmatch(value.pattern, text):
+            raise _malformed(f"“{value.parameter}” is {'missing' if text is None else 'not what it must be'}")
+        found[value.name] = text
+    return found
 
 
 def check_issuer(client: Client, issuer: str | None) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
+
+import msgspec
 
 from grantkeeper.model import Record
 from grantkeeper.oauth.signing import SigningAlgorithm
 from grantkeeper.schedule import RefreshPolicy
+from grantkeeper.urls import fill
 
 ClientAuthentication = Literal[
     "client_secret_basic",
@@ -24,6 +28,31 @@ GrantType = Literal["authorization_code", "device_code", "client_credentials", "
 ErrorMeaning = Literal["grant", "client", "transient"]
 
 
+class Asked(Record, frozen=True):
+    """A value that the user gives for each connection; `choices`: the values there are, with what people call them."""
+
+    name: str
+    label: str
+    pattern: str
+    help: str | None = None
+    choices: dict[str, str] = {}
+    default: str | None = None
+    example: str | None = None
+
+    def accepts(self, value: str) -> bool:
+        """Whether this may be the value."""
+        return value in self.choices if self.choices else re.fullmatch(self.pattern, value) is not None
+
+
+class CalledBack(Record, frozen=True):
+    """A value that the callback brings, and that is kept with the connection."""
+
+    name: str
+    parameter: str
+    pattern: str
+    required: bool = True
+
+
 class TokenResponsePaths(Record, frozen=True):
     """Where a token response carries what; dotted paths into the JSON, RFC 6749 §5.1 by default.
 
@@ -34,6 +63,8 @@ class TokenResponsePaths(Record, frozen=True):
     refresh_token: str = "refresh_token"
     token_type: str = "token_type"
     expires_in: str = "expires_in"
+    expires: Literal["seconds", "milliseconds", "at_seconds", "at_milliseconds", "at_iso"] = "seconds"
+    keep: dict[str, str] = {}
     refresh_expires_in: str | None = None
     scope: str = "scope"
     error: str = "error"
@@ -50,7 +81,11 @@ class IdentitySource(Record, frozen=True):
     url: str | None = None
     subject: str = "sub"
     label: str | None = None
+    tenant: str | None = None
     headers: dict[str, str] = {}
+    method: Literal["GET", "POST"] = "GET"
+    body: str | None = None
+    token: Literal["header", "query"] = "header"
 
 
 class AssertionPolicy(Record, frozen=True):
@@ -70,6 +105,18 @@ class ExchangePolicy(Record, frozen=True):
     requested_token_type: str | None = None
 
 
+_URLS = (
+    "authorization_url",
+    "token_url",
+    "refresh_url",
+    "revocation_url",
+    "pushed_url",
+    "device_url",
+    "jwks_url",
+    "issuer",
+)
+
+
 class Client(Record, frozen=True):
     """A provider as this service talks to it. Durations are seconds. Its `repr` shows no secret."""
 
@@ -81,7 +128,10 @@ class Client(Record, frozen=True):
     token_url: str
     grant: GrantType = "authorization_code"
     client_secret: str | None = None
+    asked: tuple[Asked, ...] = ()
+    called_back: tuple[CalledBack, ...] = ()
     authorization_parameters: dict[str, str] = {}
+    authorization_renames: dict[str, str] = {}
     pkce: bool = True
     scope_parameter: str = "scope"
     scopes: tuple[str, ...] = ()
@@ -110,6 +160,8 @@ class Client(Record, frozen=True):
     assertion: AssertionPolicy = AssertionPolicy()
     exchange: ExchangePolicy | None = None
     json_body: bool = False
+    token_method: Literal["POST", "GET"] = "POST"
+    token_renames: dict[str, str] = {}
     token_parameters: dict[str, str] = {}
     token_headers: dict[str, str] = {}
     response: TokenResponsePaths = TokenResponsePaths()
@@ -117,11 +169,16 @@ class Client(Record, frozen=True):
     refresh_url: str | None = None
     refresh_supported: bool = True
     refresh_sends_scope: bool = False
+    refresh_style: Literal["refresh_token", "access_token"] = "refresh_token"
+    refresh_grant_type: str = "refresh_token"
+    refresh_token_parameter: str = "refresh_token"
+    refresh_at_once: bool = False
+    refresh_parameters: dict[str, str] = {}
     refresh_policy: RefreshPolicy = RefreshPolicy()
     error_meanings: dict[str, ErrorMeaning] = {}
     error_description_meanings: dict[str, ErrorMeaning] = {}
     revocation_url: str | None = None
-    revocation_style: Literal["rfc7009", "bearer", "delete_json", "none"] = "none"
+    revocation_style: Literal["rfc7009", "json", "bearer", "delete_bearer", "delete_json", "none"] = "none"
     revocation_authentication: ClientAuthentication = "client_secret_basic"
     revocation_token: Literal["refresh_token", "access_token"] = "refresh_token"
     identity: IdentitySource = IdentitySource()
@@ -138,6 +195,20 @@ class Client(Record, frozen=True):
     def openid(self) -> bool:
         """Whether an ID token is asked for (OpenID Connect Core §3.1.2.1)."""
         return "openid" in self.scopes
+
+    def filled(self, values: Mapping[str, str]) -> Client:
+        """The client of one connection: its placeholders filled with what is kept with that."""
+        if not values:
+            return self
+        found: dict[str, Any] = {
+            name: fill(url, values) for name in _URLS if (url := getattr(self, name)) and "{" in url
+        }
+        for name in ("authorization_parameters", "token_parameters"):
+            if any("{" in value for value in getattr(self, name).values()):
+                found[name] = {key: fill(value, values) for key, value in getattr(self, name).items()}
+        if self.identity.url is not None and "{" in self.identity.url:
+            found["identity"] = msgspec.structs.replace(self.identity, url=fill(self.identity.url, values))
+        return msgspec.structs.replace(self, **found) if found else self
 
     def not_granted(self, scopes: Iterable[str]) -> tuple[str, ...]:
         """What is asked for and not among these (RFC 6749 §3.3); scopes for refresh tokens some never list."""

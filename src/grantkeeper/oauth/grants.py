@@ -28,12 +28,12 @@ def exchange_call(client: Client, code: str, code_verifier: str | None) -> Call:
 
 def refresh_call(client: Client, refresh_token: str, scopes: tuple[str, ...]) -> Call:
     """Ask for the next token set (RFC 6749 §6); the scopes go along only where the provider wants them."""
-    parameters = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+    parameters = {"grant_type": client.refresh_grant_type, client.refresh_token_parameter: refresh_token}
     if client.refresh_sends_scope and scopes:
         # An answer may leave out the scopes that a refresh token hangs on; a refresh must not.
         wanted = dict.fromkeys((*scopes, *client.offline_scopes))
         parameters["scope"] = client.scope_separator.join(wanted)
-    return _token_call(client, client.refresh_url or client.token_url, parameters)
+    return _token_call(client, client.refresh_url or client.token_url, parameters | client.refresh_parameters)
 
 
 def client_credentials_call(client: Client) -> Call:
@@ -95,6 +95,8 @@ def _token_call(client: Client, url: str, parameters: Mapping[str, str]) -> Call
         parameters={**parameters, **_resources(client), **client.token_parameters},
         encoding="json" if client.json_body else "form",
         headers=client.token_headers,
+        method=client.token_method,
+        renames=client.token_renames,
     )
 
 

@@ -26,9 +26,13 @@ def userinfo_request(client: Client) -> Request | None:
     """
     if client.identity.source != "userinfo" or client.identity.url is None:
         return None
+    identity = client.identity
     headers = {"accept": "application/json"}
-    headers |= {name.lower(): value for name, value in client.identity.headers.items()}
-    return Request(method="GET", url=client.identity.url, headers=headers)
+    if identity.body is not None:
+        headers["content-type"] = "application/json"
+    headers |= {name.lower(): value for name, value in identity.headers.items()}
+    body = (identity.body or "").encode()
+    return Request(method=identity.method, url=client.identity.url, headers=headers, body=body)
 
 
 def userinfo_response(client: Client, response: Response, id_token_subject: str | None = None) -> Identity:
@@ -58,8 +62,11 @@ def identity_in_token_response(
 
 def _identity(client: Client, document: dict[str, Any]) -> Identity:
     subject = at_path(document, client.identity.subject)
-    label = at_path(document, client.identity.label) if client.identity.label else None
-    return Identity(subject=_text(subject), label=_text(label))
+    label = _text(at_path(document, client.identity.label)) if client.identity.label else None
+    tenant = _text(at_path(document, client.identity.tenant)) if client.identity.tenant else None
+    if label is not None and tenant is not None and tenant != label:
+        label = f"{label} ({tenant})"[:_LONGEST]
+    return Identity(subject=_text(subject), label=label or tenant)
 
 
 def _text(value: Any) -> str | None:

@@ -77,7 +77,7 @@ class Call(Record, frozen=True):
     """A request to an endpoint where the client proves itself, before it does; its `repr` shows no parameter.
 
     A parameter with several values is sent several times in a form (RFC 8707 §2). `authentication` None: as the
-    client does at the token endpoint.
+    client does at the token endpoint. `renames`: what the provider calls a parameter; empty: it is left out.
     """
 
     url: str
@@ -86,15 +86,26 @@ class Call(Record, frozen=True):
     encoding: Literal["form", "json"] = "form"
     authentication: ClientAuthentication | None = None
     headers: dict[str, str] = {}
+    renames: dict[str, str] = {}
 
     def __repr__(self) -> str:
         return f"Call({self.method} {self.url.partition('?')[0]})"
 
 
+def renamed(parameters: Mapping[str, Any], renames: Mapping[str, str]) -> dict[str, Any]:
+    """The parameters by the names that the provider has for them; without those that it wants left out."""
+    if not renames:
+        return dict(parameters)
+    return {renames.get(name, name): value for name, value in parameters.items() if renames.get(name, name)}
+
+
 def written(
     method: str, url: str, headers: Mapping[str, str], parameters: Mapping[str, Any], encoding: str = "form"
 ) -> Request:
-    """A request whose body holds these parameters."""
+    """A request whose body holds these parameters; with GET, its URL does."""
+    if method == "GET":
+        query = urlencode(parameters, doseq=True)
+        return Request(method=method, url=f"{url}{'&' if '?' in url else '?'}{query}", headers={**headers})
     if encoding == "json":
         headers = {**headers, "content-type": "application/json"}
         return Request(method=method, url=url, headers=headers, body=msgspec.json.encode(parameters))

@@ -7,7 +7,7 @@ from grantkeeper.errors import ClientRejected
 from grantkeeper.model import Renewal
 from grantkeeper.oauth.assertion import jwt_bearer_assertion
 from grantkeeper.oauth.client import Client
-from grantkeeper.oauth.grants import client_credentials_call, jwt_bearer_call, token_exchange_call
+from grantkeeper.oauth.grants import client_credentials_call, jwt_bearer_call, refresh_call, token_exchange_call
 from grantkeeper.oauth.message import Call
 from grantkeeper.oauth.signing import ClientKeys
 
@@ -17,9 +17,11 @@ async def renewal_call(
 ) -> Call:
     """What asks for that grant (RFC 6749 §4.4, RFC 7523 §2.1, RFC 8693 §2.1).
 
-    `source_token`: the access token to exchange. ClientRejected where the provider's definition has changed so that
-    it no longer means this grant, or a key is missing.
+    `source_token`: the access token to exchange, another connection's or the connection's own. ClientRejected where the
+    provider's definition has changed so that it no longer means this grant, or a key is missing.
     """
+    if renewal.grant == "access_token" and client.refresh_style == "access_token":
+        return refresh_call(client, source_token or "", ())
     if renewal.grant != client.grant:
         raise ClientRejected(
             f"{client.name} is defined with grant = '{client.grant}' now, but this connection came by "

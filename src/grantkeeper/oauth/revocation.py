@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from grantkeeper.clock import Instant
 from grantkeeper.errors import GrantRejected, ProviderProtocolError, ProviderUnavailable
 from grantkeeper.model import TokenSet
@@ -18,10 +20,11 @@ def revocation_call(client: Client, tokens: TokenSet) -> Call | None:
     if client.revocation_token == "refresh_token" and tokens.refresh_token is not None:
         token, hint = tokens.refresh_token, "refresh_token"
     authentication = client.revocation_authentication
-    if client.revocation_style == "bearer":
+    if client.revocation_style in ("bearer", "delete_bearer"):
         return Call(
             url=client.revocation_url,
             parameters={},
+            method="POST" if client.revocation_style == "bearer" else "DELETE",
             headers={"authorization": f"Bearer {token}"},
             authentication="none",
         )
@@ -34,7 +37,8 @@ def revocation_call(client: Client, tokens: TokenSet) -> Call | None:
             authentication=authentication,
         )
     parameters: dict[str, str | list[str]] = {"token": token, "token_type_hint": hint}
-    return Call(url=client.revocation_url, parameters=parameters, authentication=authentication)
+    encoding: Literal["form", "json"] = "json" if client.revocation_style == "json" else "form"
+    return Call(url=client.revocation_url, parameters=parameters, encoding=encoding, authentication=authentication)
 
 
 def revocation_response(client: Client, response: Response, now: Instant) -> None:

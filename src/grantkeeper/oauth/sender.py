@@ -7,7 +7,7 @@ done here for every endpoint and every grant, so that none can forget them.
 from __future__ import annotations
 
 from typing import Protocol
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
@@ -17,7 +17,7 @@ from grantkeeper.model import TokenSet
 from grantkeeper.oauth import dpop
 from grantkeeper.oauth.assertion import client_secret_jwt, private_key_jwt
 from grantkeeper.oauth.client import BY_CERTIFICATE, Client, ClientAuthentication
-from grantkeeper.oauth.message import Call, Request, Response, basic, written
+from grantkeeper.oauth.message import Call, Request, Response, basic, renamed, written
 from grantkeeper.oauth.signing import ClientCertificate, ClientKeys
 
 _MOST_NONCES = 10_000
@@ -64,6 +64,10 @@ class Sender:
     async def protected(self, client: Client, request: Request, tokens: TokenSet) -> Response:
         """The answer of a protected resource to our access token (RFC 6750 §2.1, RFC 9449 §7)."""
         certificate = await self._certificate(client, client.authentication)
+        if client.identity.token == "query":
+            query = urlencode({"access_token": tokens.access_token})
+            url = f"{request.url}{'&' if '?' in request.url else '?'}{query}"
+            return await self._http_send(msgspec.structs.replace(request, url=url), certificate)
         response = await self._http_send(self._with_token(request, tokens), certificate)
         if self._learned(request.url, _proving_key(tokens), response):
             response = await self._http_send(self._with_token(request, tokens), certificate)
@@ -86,7 +90,7 @@ class Sender:
         headers, parameters = await self._authenticated(client, call)
         if dpop_key is not None:
             headers["dpop"] = self._proof(dpop_key, call.method, call.url)
-        request = written(call.method, call.url, headers, parameters, call.encoding)
+        request = written(call.method, call.url, headers, renamed(parameters, call.renames), call.encoding)
         if steady_ns() - began > (tries - 0.5) * self.timeout * 1e9:
             # A key that took long, or a process that was frozen: by now the lease may be another's, and what is in
             # the request may be good for one use.

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
-from grantkeeper.clock import SECOND, Instant
+from grantkeeper.clock import Instant
 from grantkeeper.errors import (
     AddressRefused,
     ClientRejected,
@@ -20,13 +17,8 @@ from grantkeeper.errors import (
 )
 from grantkeeper.model import Grant, Record, Renewal, TokenSet
 from grantkeeper.oauth.client import Client, ErrorMeaning, TokenResponsePaths
+from grantkeeper.oauth.lifetime import after, jwt_expiry, lifetime, seconds, stated
 from grantkeeper.oauth.message import Response, at_path
-
-LONGEST_LIFETIME = 10 * 365 * 86_400
-"""Seconds; a provider that promises more is taken at this."""
-
-SHORTEST_LIFETIME = 60
-"""Seconds; a token that is over already, as its provider says, is taken at this."""
 
 PAUSING = frozenset({"invalid_client", "unauthorized_client", "invalid_scope"})
 """Errors of ours, not of one connection: until the operator acts, no refresh at this provider can succeed."""
@@ -55,13 +47,7 @@ _CODE = re.compile(r"[A-Za-z0-9_.\-]{1,40}")
 _ACCESS_TOKEN = re.compile(r"[\x21-\x7e]+")
 _REFRESH_TOKEN = re.compile(r"[\x20-\x7e]+")
 _SCOPE = re.compile(r"[\x21-\x7e]+")
-_JWT = re.compile(r"[A-Za-z0-9_-]+\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]*")
-
-
-class _Claims(msgspec.Struct):
-    """What we look at in an access token that is a JWT."""
-
-    exp: int | float
+_WORD = re.compile(r"[\x21-\x7e]{1,500}")
 
 
 class TokenResponse(Record, frozen=True):
@@ -82,20 +68,22 @@ def token_response(
     *,
     dpop_key: str | None = None,
     renewal: Renewal | None = None,
+    parameters: Mapping[str, str] = {},
 ) -> TokenResponse:
     """Read an answer of the token endpoint (RFC 6749 §5), or raise the ProviderError that it means.
 
     Lifetimes count from the instant the request was sent. Without `expires_in` the access token's own
     `exp` holds where it is a JWT, then the provider's default. What else the answer leaves out (refresh
-    token, its expiry, scopes, type) stays as it was `before`, as do the key that the tokens are bound to and how
-    they are had again; for a first answer `dpop_key` and `renewal` say so.
+    token, its expiry, scopes, type) stays as it was `before`, as do the key that the tokens are bound to, how
+    they are had again and what fills the provider's URLs; for a first answer `dpop_key`, `renewal` and `parameters`
+    say so.
     """
     if response.status == 429 or response.status >= 500:
         _raise_unavailable(client, response, requested_at)
     if 300 <= response.status < 400:
         raise ProviderProtocolError(f"{client.label} sent us elsewhere, which is not followed", code="redirect")
     paths = client.response if before is None else client.refresh_response
-    document = response.json_object()
+    document = response.json_object() | {"@header": response.headers}
     _raise_error(client, paths, response, document, requested_at)
     access_token = _token(document, paths.access_token, _ACCESS_TOKEN)
     if access_token is None:
@@ -103,10 +91,12 @@ def token_response(
     new_refresh = _token(document, paths.refresh_token, _REFRESH_TOKEN) if client.refresh_supported else None
     kept = before.tokens if before is not None else None
     refresh_token = new_refresh or (kept.refresh_token if kept else None)
-    stated = at_path(document, paths.expires_in)
+    end = stated(paths, at_path(document, paths.expires_in), requested_at)
     if kept is not None:
-        dpop_key, renewal = kept.dpop_key, kept.renewal
-    lifetime = _lifetime(stated) if refresh_token or renewal else _seconds(stated)
+        dpop_key, renewal, parameters = kept.dpop_key, kept.renewal, kept.parameters
+    elif client.refresh_style == "access_token":
+        renewal = Renewal(grant="access_token")
+    lives = lifetime(end) if refresh_token or renewal else seconds(end)
     token_type = _token_type(at_path(document, paths.token_type) if paths.token_type else None, kept)
     if before is None:
         _check_bound(client, token_type, dpop_key)
@@ -115,12 +105,13 @@ def token_response(
         token_type=token_type,
         dpop_key=dpop_key,
         renewal=renewal,
+        parameters={**parameters, **_kept(paths, document)},
         refresh_token=refresh_token,
         issued_at=requested_at,
         access_token_expires_at=(
-            _after(requested_at, lifetime)
-            or _jwt_expiry(access_token, requested_at)
-            or _after(requested_at, paths.default_lifetime)
+            after(requested_at, lives)
+            or jwt_expiry(access_token, requested_at)
+            or after(requested_at, paths.default_lifetime)
         ),
         refresh_token_expires_at=_refresh_expiry(paths, document, requested_at, new_refresh, kept),
     )
@@ -135,6 +126,8 @@ def error_code(error: Any) -> str | None:
     """The code in an `error` member, if it is one that may be shown; some providers nest it in an object."""
     if isinstance(error, dict):
         error = error.get("code") or error.get("type")
+    if isinstance(error, int) and not isinstance(error, bool):
+        error = str(error)
     return error if isinstance(error, str) and _CODE.fullmatch(error) else None
 
 
@@ -248,54 +241,10 @@ def _check_bound(client: Client, token_type: str, dpop_key: str | None) -> None:
     raise ProviderProtocolError(f"{client.label} answered with {what} ({token_type})", code="token_type_mismatch")
 
 
-def _lifetime(value: Any) -> int | None:
-    """The lifetime of an access token that can be refreshed. One said to be over counts as SHORTEST_LIFETIME.
-
-    As absent it would never be refreshed, as over it would be refreshed without pause. Where there is no
-    refresh token, 0 is some providers' word for "never".
-    """
-    number = _number(value)
-    return SHORTEST_LIFETIME if number is not None and number < 1 else _seconds(value)
-
-
-def _seconds(value: Any) -> int | None:
-    """A lifetime in seconds; nonsense (negative, zero, words) counts as absent."""
-    number = _number(value)
-    return None if number is None or number < 1 else int(min(number, LONGEST_LIFETIME))
-
-
-def _number(value: Any) -> float | None:
-    """A finite number, also in a string."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _after(instant: Instant, seconds: int | None) -> Instant | None:
-    return None if seconds is None else instant + seconds * SECOND
-
-
-def _jwt_expiry(access_token: str, now: Instant) -> Instant | None:
-    """When an access token that is a JWT says that it expires (RFC 9068 §2.2, RFC 7519 §4.1.4).
-
-    A hint for our own schedule, so nobody looks at the signature. One that is over already, or further
-    off than LONGEST_LIFETIME, counts as absent: it would be a clock's mistake, or no time at all.
-    """
-    found = _JWT.fullmatch(access_token)
-    if found is None:
-        return None
-    payload = found[1]
-    try:
-        claims = msgspec.json.decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), type=_Claims)
-    except (ValueError, RecursionError):
-        return None
-    if not now < claims.exp * SECOND <= now + LONGEST_LIFETIME * SECOND:
-        return None
-    return int(claims.exp * SECOND)
+def _kept(paths: TokenResponsePaths, document: dict[str, Any]) -> dict[str, str]:
+    """The members that fill placeholders later: words that can stand in a URL."""
+    found = {name: at_path(document, path) for name, path in paths.keep.items()}
+    return {name: value for name, value in found.items() if isinstance(value, str) and _WORD.fullmatch(value)}
 
 
 def _refresh_expiry(
@@ -306,11 +255,11 @@ def _refresh_expiry(
     kept: TokenSet | None,
 ) -> Instant | None:
     path = paths.refresh_expires_in
-    stated = _seconds(at_path(document, path)) if path else None
-    if stated is not None:
-        return _after(now, stated)
+    lives = seconds(stated(paths, at_path(document, path), now)) if path else None
+    if lives is not None:
+        return after(now, lives)
     if new_refresh is not None and (kept is None or new_refresh != kept.refresh_token):
-        return _after(now, paths.refresh_default_lifetime)
+        return after(now, paths.refresh_default_lifetime)
     return kept.refresh_token_expires_at if kept else None
 
 

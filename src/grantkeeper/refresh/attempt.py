@@ -175,6 +175,7 @@ class Attempts:
         try:
             client = self._clients.of(claim.connection)
             tokens = await self._connections.open_tokens(claim.connection, claim.sealed_tokens)
+            client = client.filled(tokens.parameters)
             if tokens.refresh_token is None:
                 return await self._renew(claim, client, tokens) if tokens.renewal is not None else None
             outcome = await self._ask(claim, client, tokens)
@@ -199,7 +200,7 @@ class Attempts:
 
     async def _renew(self, claim: Claim, client: Client, tokens: TokenSet) -> _Answered | _Failed:
         """The same grant once more, where it needs no person: nothing is spent by that."""
-        renewal, token = tokens.renewal, None
+        renewal, token = tokens.renewal, tokens.access_token
         assert renewal is not None
         if renewal.source_uuid is not None:
             token = await self._sources(claim.connection.account_uuid, renewal.source_uuid)

@@ -129,6 +129,11 @@ class ConnectionStore:
         """The token set of a connection, or SealError."""
         return await self._vault.open_tokens(connection.account_uuid, sealed_tokens, _TABLE, connection.uuid)
 
+    async def parameters(self, connection: Connection) -> dict[str, str]:
+        """What fills the provider's URLs for a connection, or SealError."""
+        held = await self.get_with_tokens(connection.account_uuid, connection.uuid)
+        return (await self.open_tokens(connection, held.sealed_tokens)).parameters if held is not None else {}
+
     async def list_page(self, account_uuid: str, page: Page) -> list[Connection]:
         """The account's connections that the page selects."""
         return [connection_of(row) for row in await self._select("connection", account_uuid, page)]
