@@ -396,7 +396,7 @@ def test_contradiction_is_named(
 RESERVED = {
     "authorization": (
         "client_id redirect_uri response_type response_mode scope state code_challenge code_challenge_method nonce "
-        "claims max_age login_hint authorization_details resource request request_uri dpop_jkt client_assertion "
+        "claims max_age login_hint authorization_details resource request_uri dpop_jkt client_assertion "
         "client_assertion_type client_secret"
     ),
     "token": (

@@ -14,13 +14,13 @@ import msgspec
 from grantkeeper import logs
 from grantkeeper.access import Access
 from grantkeeper.authorize import Authorizations, Landing
-from grantkeeper.catalogue.load import load_catalogue
+from grantkeeper.catalogue.load import Catalogue, load_catalogue
 from grantkeeper.clients import Clients
 from grantkeeper.clock import Clock, SystemClock
 from grantkeeper.config import Settings
 from grantkeeper.connections import Connections
 from grantkeeper.crypto import load_root_keyset
-from grantkeeper.discovery import Discovery
+from grantkeeper.discovery import Definitions, Discovery
 from grantkeeper.errors import GrantkeeperError
 from grantkeeper.keys import ClientKeyring
 from grantkeeper.oauth.http import ProviderHttp
@@ -76,6 +76,7 @@ class Services(msgspec.Struct, frozen=True):
     http: ProviderHttp
     keys: ClientKeyring
     discovery: Discovery
+    definitions: Definitions
 
 
 @asynccontextmanager
@@ -88,7 +89,8 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
     root = load_root_keyset(
         settings.root_keyset.get_secret_value() if settings.root_keyset else None, settings.keyset_path
     )
-    clients = Clients(load_catalogue(settings.providers_dir), settings.clients, settings.public_url)
+    catalogue = load_catalogue(settings.providers_dir)
+    clients = Clients(catalogue, settings.clients, settings.public_url)
     async with AsyncExitStack() as undo:
         database = await open_database(settings.database, settings.database_pool)
         undo.push_async_callback(database.close)
@@ -104,7 +106,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         journal = Journal(settings.journal_path / await instance_id(database), owner, clock)
         journal.open()
         undo.callback(journal.close)
-        services = _services(settings, clock, database, vault, clients, http, journal, owner)
+        services = _services(settings, clock, database, vault, catalogue, clients, http, journal, owner)
         await services.discovery.load()
         await services.refresher.recover()
         upkeep = [
@@ -142,6 +144,7 @@ def _services(
     clock: Clock,
     database: Database,
     vault: Vault,
+    catalogue: Catalogue,
     clients: Clients,
     http: ProviderHttp,
     journal: Journal,
@@ -186,6 +189,7 @@ def _services(
         http=http,
         keys=keys,
         discovery=discovery,
+        definitions=Definitions(settings.providers_dir, catalogue, clients, discovery, clock),
     )
 
 
@@ -209,6 +213,11 @@ class Application:
         """What is served, once it has started."""
         return self._edge.routes if self._edge is not None else ()
 
+    def reread(self) -> None:
+        """Have the operator's definitions read again; a start that is under way reads them anyway."""
+        if self.services is not None:
+            self.services.definitions.wake()
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Services]:
         """Open the services and run the loops; what `open_services` raises, this does."""
@@ -216,7 +225,11 @@ class Application:
             self.services = services
             html = Html(self._settings.secure)
             self._edge = Edge(routes(services, html), Responses(html), self._clock, self._mounts)
-            loops = [asyncio.create_task(self._settle(services)), asyncio.create_task(services.discovery.run())]
+            loops = [
+                asyncio.create_task(self._settle(services)),
+                asyncio.create_task(services.discovery.run()),
+                asyncio.create_task(services.definitions.run()),
+            ]
             if self._settings.worker == "in-process":
                 loops.append(asyncio.create_task(services.worker.run()))
             try:

@@ -24,6 +24,28 @@ def fill(template: str, values: Mapping[str, str]) -> str:
     return PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), template)
 
 
+# What keeps to its place in a URL (RFC 3986 §3.2.2 and §3.3): it ends neither host nor segment, and climbs nowhere.
+_LONGEST_VALUE = 500
+_IN_HOST = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:[0-9]{1,5})?")
+_IN_PATH = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._~:@-]+")
+
+
+def fits(template: str, name: str, value: str) -> bool:
+    """Whether a value that a user or a provider gives may stand in a template: it must keep to its place there.
+
+    A template that begins with the placeholder leaves scheme and host to the value; any other says where it leads.
+    """
+    before, placeholder, _ = template.partition(f"{{{name}}}")
+    if not placeholder:
+        return True
+    if len(value) > _LONGEST_VALUE:
+        return False
+    if not before:
+        return value.isascii() and not set("?\\") & set(value) and url_problem(value) is None
+    in_host = "/" not in before.partition("://")[2]
+    return (_IN_HOST if in_host else _IN_PATH).fullmatch(value) is not None
+
+
 def url_problem(url: str) -> str | None:
     """Why this is no URL of a provider; None: it is one.
 

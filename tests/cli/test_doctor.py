@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from grantkeeper.catalogue import load_catalogue
 from grantkeeper.cli.checks import BUILT, Finding, check_installation
 from grantkeeper.clock import DAY, HOUR, MINUTE, SECOND, Clock, Instant, SystemClock
 from grantkeeper.config import load_settings
@@ -189,7 +188,7 @@ class TestProviders:
         """A provider that answers anything at all is reached."""
         told = json.loads((await beside(world, tmp_path).meanwhile("doctor", "--json")).stdout)
         assert "demo: token endpoint 127.0.0.1:" in findings(told, "ok")
-        assert "providers: 1 offered; not set up, so not offered: " in findings(told, "ok")
+        assert "more are known, and not set up" in findings(told, "ok")
 
     async def test_paused(self, world: World, tmp_path: Path) -> None:
         """One that refuses our client is a warning that says since when, why, and what to mend and to run."""
@@ -255,7 +254,7 @@ class TestProviders:
         assert "clients.xero.client_secret: is missing -> complete [clients.xero]" in failed
         assert "clients.xerro: the catalogue has no such provider" in failed
 
-    @pytest.mark.parametrize("name", load_catalogue())
+    @pytest.mark.parametrize("name", ["demo", "fundment", "google", "xero"])
     def test_not_set_up(self, tmp_path: Path, name: str) -> None:
         """One that the settings do not name says what it needs; no installation is needed to ask."""
         told = Installation(tmp_path / "data").json("doctor", name, code=1)

@@ -61,7 +61,32 @@ _DEVICE = """
 [device]
 url = "{base_url}/device_authorization"
 """
+_ASKED = """
+[parameters.tenant]
+label = "Tenant"
+help = "The part before `.example.com`."
+pattern = '[a-z0-9-]+'
+example = "acme"
+ask = "connection"
+[parameters.region]
+label = "Region"
+choices = { eu = "Europe", us = "United States" }
+default = "eu"
+ask = "connection"
+"""
+_BY_TENANT = _TOKEN.replace("/token", "/token?of={tenant}.{region}")
 DEFINITIONS = {
+    "shop": (
+        "Shop",
+        "",
+        _ASKED
+        + _BY_BROWSER.replace("/authorize", "/authorize?of={tenant}.{region}")
+        + _SCOPES
+        + _BY_TENANT
+        + _USERINFO,
+    ),
+    "kiosk": ("Kiosk", 'grant = "device_code"', _ASKED + _SCOPES + _BY_TENANT + _DEVICE),
+    "depot": ("Depot", 'grant = "client_credentials"', _ASKED + _SCOPES + _BY_TENANT),
     "telly": ("Telly", 'grant = "device_code"', _SCOPES + _TOKEN + _REVOKED + _USERINFO + _DEVICE),
     "robot": ("Robot", 'grant = "client_credentials"', _SCOPES + _TOKEN),
     "desk": (

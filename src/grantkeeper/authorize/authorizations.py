@@ -10,6 +10,7 @@ import asyncio
 import hmac
 import secrets as random
 from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -31,16 +32,17 @@ from grantkeeper.errors import (
     NotFound,
     ProviderError,
     ProviderUnavailable,
+    SealError,
 )
 from grantkeeper.model import AttemptSecrets, Authorization, Connection, Renewal, Scope
 from grantkeeper.oauth import dpop
 from grantkeeper.oauth.authorization import (
-    CallbackParameters,
     called_back,
     check_issuer,
     explained,
     new_code_verifier,
     read_callback,
+    standard_names,
     refused,
     unsigned_response,
 )
@@ -151,7 +153,8 @@ class Authorizations:
         self, provider: str, query: Sequence[tuple[str, str]], browser: str | None, request_id: str
     ) -> Completed:
         """Everything between the provider's redirect and the stored connection, or AuthorizationFailed."""
-        parameters = await self._parameters(provider, query)
+        query = await self._answer(provider, query)
+        parameters = read_callback(query)
         attempt = await self._take(provider, parameters.state, browser)
         again = retry_url(attempt)
         try:
@@ -313,11 +316,15 @@ class Authorizations:
         """What the user says for this connection, or has said when it was made; InvalidValue names what is missing."""
         before: Mapping[str, str] = {}
         if connection is not None and (client.asked or client.called_back):
-            before = await self._connections.parameters(connection)
-        values, errors = {}, {}
+            # Where its tokens cannot be opened any more, authorizing again mends that: the user says it again.
+            with suppress(SealError):
+                before = await self._connections.parameters(connection)
+        # What a callback need not bring stays as it is until one does.
+        kept = (value.name for value in client.called_back if not value.required)
+        values, errors = {name: before[name] for name in kept if name in before}, {}
         for asked in client.asked:
             value = given.get(asked.name, "").strip() or before.get(asked.name) or asked.default or ""
-            if asked.accepts(value):
+            if asked.accepts(value) and client.fits(asked.name, value):
                 values[asked.name] = value
             else:
                 example = f", such as {asked.example}" if asked.example else ""
@@ -352,13 +359,15 @@ class Authorizations:
             redirect_to=allowed_target(redirect_to, self._redirect_origins),
         )
 
-    async def _parameters(self, provider: str, query: Sequence[tuple[str, str]]) -> CallbackParameters:
+    async def _answer(self, provider: str, query: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
         """What the browser brought back; where the provider signs it, what is signed and nothing else (JARM §2.4)."""
         await self._discovery.ensure(provider)
         # Also where it is offered to nobody any more: what was begun is answered as it was asked.
         client = self._clients.current(provider)
-        if client is None or not client.signed_response:
-            return read_callback(query)
+        if client is None:
+            return query
+        if not client.signed_response:
+            return standard_names(client, query)
         signed = [value for name, value in query if name == "response"]
         if len(signed) != 1:
             raise unsigned_response(client)
@@ -368,7 +377,7 @@ class Authorizations:
                 raise ProviderUnavailable(f"{client.label}'s keys are not known", sent=False)
         except ProviderError as error:
             raise explained(client.label, error, f"/oauth/{provider}/authorize") from None
-        found = response_parameters(
+        return response_parameters(
             signed[0],
             client_id=client.client_id,
             issuer=client.issuer or "",
@@ -376,7 +385,6 @@ class Authorizations:
             algorithms=client.signature_algorithms,
             now=self._clock.now(),
         )
-        return read_callback(found)
 
     async def _finish(
         self, client: Client, origin: Origin, call: Call, secrets: AttemptSecrets, renewal: Renewal | None = None

@@ -18,6 +18,7 @@ from pydantic_core import PydanticUndefined
 
 from grantkeeper.catalogue.load import load_catalogue
 from grantkeeper.catalogue.schema import Provider, Table, TokenResponsePaths, nested_table
+from grantkeeper.catalogue.values import HostPattern, HttpStatus, ScopeToken
 
 PAGE = Path("docs/providers.md")
 """Where the page is, from the root of the repository."""
@@ -29,7 +30,13 @@ _TYPES = {
     "bool": "true or false",
     "date": "date",
 }
-_MANY = {"text": "texts", "number": "numbers", "table": "tables"}
+_NAMED: tuple[tuple[Any, str, str], ...] = (
+    (HttpStatus, "HTTP status", "HTTP statuses"),
+    (HostPattern, "host", "hosts"),
+    (ScopeToken, "scope", "scopes"),
+)
+"""Values that have a name of their own, one and several."""
+_MANY = {"text": "texts", "number": "numbers", "table": "tables"} | {one: several for _, one, several in _NAMED}
 _BASES = ("documentation", "libraries", "operator", "product")
 
 
@@ -67,7 +74,7 @@ def _by_category() -> dict[str, list[Provider]]:
 
 
 def _counts(name: str, members: Sequence[Provider]) -> str:
-    bases = Counter(provider.verified.basis for provider in members)
+    bases: Counter[str] = Counter(provider.verified.basis for provider in members)
     return f"| {name} | {len(members)} | {' | '.join(str(bases[basis] or '') for basis in _BASES)} |"
 
 
@@ -117,6 +124,9 @@ def _type(field: FieldInfo) -> str:
 
 def _words(annotation: Any) -> str:
     """A type in the words of TOML."""
+    for named, one, _ in _NAMED:
+        if annotation == named:
+            return one
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return " or ".join(f"`{_toml(value)}`" for value in arguments)

@@ -22,7 +22,7 @@ from grantkeeper.catalogue.rules import inconsistencies
 from grantkeeper.catalogue.schema import Provider, Table, nested_table
 from grantkeeper.errors import ConfigError
 
-__all__ = ["Catalogue", "Reading", "load_catalogue", "read_again", "read_files"]
+__all__ = ["Catalogue", "Reading", "load_catalogue", "read_again", "read_files", "text_problems"]
 
 _MESSAGES = {
     "missing": "is required",
@@ -62,24 +62,28 @@ class Reading(NamedTuple):
     problems: dict[str, list[str]]
 
 
-def load_catalogue(extra_dir: Path | None = None) -> Catalogue:
+SHIPPED: Traversable = resources.files(__package__) / "providers"
+"""Where the shipped definitions are."""
+
+
+def load_catalogue(extra_dir: Path | None = None, shipped: Traversable = SHIPPED) -> Catalogue:
     """The shipped definitions; files in `extra_dir` add to them, or replace one of the same name as a whole.
 
     Raises ConfigError with every problem of every file of the operator's, each beginning with the file. A variant of a
     shipped definition is one of the operator's where that is replaced.
     """
-    found = _Shelf(_extra(extra_dir)).read({})
+    found = _Shelf(_extra(extra_dir), shipped).read({})
     if found.problems:
         raise ConfigError([problem for problems in found.problems.values() for problem in problems])
     return found.catalogue
 
 
-def read_again(extra_dir: Path, before: Catalogue) -> Reading:
+def read_again(extra_dir: Path, before: Catalogue, shipped: Traversable = SHIPPED) -> Reading:
     """The catalogue with the operator's files as they are now; in the place of one with problems stands what was.
 
     Raises ConfigError where the directory cannot be read.
     """
-    return _Shelf(_extra(extra_dir)).read(before)
+    return _Shelf(_extra(extra_dir), shipped).read(before)
 
 
 def read_files(files: Iterable[Path], extra_dir: Path | None = None) -> Reading:
@@ -88,14 +92,23 @@ def read_files(files: Iterable[Path], extra_dir: Path | None = None) -> Reading:
     Raises ConfigError where the directory cannot be read.
     """
     given = {file.name.removesuffix(".toml"): _File(str(file), file) for file in files}
-    return _Shelf(_extra(extra_dir) | given).read({})
+    return _Shelf(_extra(extra_dir) | given, SHIPPED).read({})
+
+
+def text_problems(name: str, text: str) -> list[str]:
+    """What is wrong with a definition that is not written yet and extends no other."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        return [f"is not TOML: {error}"]
+    return _checked(document, name)[1]
 
 
 class _Shelf:
     """The files of all definitions, by name; the operator's stand before the shipped ones."""
 
-    def __init__(self, own: Mapping[str, _File]) -> None:
-        self._shipped = _shipped()
+    def __init__(self, own: Mapping[str, _File], shipped: Traversable) -> None:
+        self._shipped = {_stem(file): _File(f"providers/{file.name}", file) for file in _definitions(shipped)}
         self._own = dict(own)
         self._files = self._shipped | self._own
         self._documents: dict[str, dict[str, Any]] = {}
@@ -118,11 +131,7 @@ class _Shelf:
 
     def provider(self, name: str) -> Provider:
         """One definition, or ConfigError with its problems."""
-        document = self._whole(name)
-        found = _misnamed(document, name)
-        provider = _validated(document, found)
-        if provider is not None:
-            found += inconsistencies(provider)
+        provider, found = _checked(self._whole(name), name)
         if found or provider is None:
             raise self._error(name, *found)
         return provider
@@ -207,11 +216,6 @@ class _Shelf:
         return ConfigError([f"{self._files[name].shown}: {problem}" for problem in problems])
 
 
-def _shipped() -> dict[str, _File]:
-    folder = resources.files(__package__) / "providers"
-    return {_stem(file): _File(f"providers/{file.name}", file) for file in _definitions(folder)}
-
-
 def _extra(folder: Path | None) -> dict[str, _File]:
     if folder is None:
         return {}
@@ -236,6 +240,15 @@ def _merged(base: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, A
         under = merged.get(key)
         merged[key] = _merged(under, value) if isinstance(value, dict) and isinstance(under, dict) else value
     return merged
+
+
+def _checked(document: dict[str, Any], stem: str) -> tuple[Provider | None, list[str]]:
+    """The provider, and what is wrong with it."""
+    found = _misnamed(document, stem)
+    provider = _validated(document, found)
+    if provider is not None:
+        found += inconsistencies(provider)
+    return provider, found
 
 
 def _misnamed(document: Mapping[str, Any], stem: str) -> list[str]:

@@ -71,7 +71,7 @@ def _texts(provider: Provider) -> Iterator[str]:
     yield provider.authorization.redirect_uri or ""
 
 
-_TAKEN = ("connection", "csrf", "login_hint", "redirect_to", "source", "subject")
+_TAKEN = ("connection", "csrf", "login_hint", "redirect_to", "search", "source", "subject")
 """What the page that asks for parameters calls its own fields."""
 
 

@@ -138,6 +138,7 @@ class AuthorizationEndpoint(Table):
     )
     pkce: Literal["S256", "none"] = Field("S256", description="`none` only where the provider refuses it (RFC 7636).")
     scope_parameter: Text = Field("scope", description="The parameter that carries the scopes.")
+    code_parameter: Text = Field("code", description="The parameter of the callback that carries the code.")
     redirect_uri: Text | None = Field(
         None,
         description="What is sent as `redirect_uri` where that is not the address itself, but a name that the provider "
@@ -286,6 +287,7 @@ class Refresh(Table):
 
     supported: bool = Field(True, description="Whether refresh tokens exist here at all.")
     send_scope: bool = Field(False, description="Whether a refresh repeats the granted scopes.")
+    send_redirect_uri: bool = Field(False, description="Whether a refresh repeats the redirect URI.")
     rotates: Literal[True, False, "sometimes"] = Field(
         "sometimes",
         description="Whether a refresh spends the refresh token and brings another (RFC 9700 §4.14.2).",
@@ -378,7 +380,10 @@ class Identity(Table):
     subject: Path = Field("sub", description="Path of what never changes about the account.")
     label: Path | None = Field(None, description="Path of what a person recognises it by.")
     tenant: Path | None = Field(None, description="Path of the organisation, shown with the label.")
-    headers: Headers = Field(default_factory=dict, description="Further headers of the `userinfo` request.")
+    headers: Headers = Field(
+        default_factory=dict,
+        description="Further headers of the `userinfo` request; `{client_id}` stands for the client id.",
+    )
     method: Literal["GET", "POST"] = Field("GET", description="The method of the `userinfo` request.")
     body: JsonText | None = Field(None, description="The JSON body of a POST, such as a GraphQL query.")
     token: Literal["header", "query"] = Field(
@@ -447,7 +452,9 @@ class Api(Table):
     hosts: Annotated[tuple[HostPattern, ...], Field(strict=False)] = Field(
         (), description="The hosts that the token may be sent to; `*.` stands for any name before the rest."
     )
-    header: HeaderName = Field("Authorization", description="The header that carries the token.")
+    header: HeaderName = Field(
+        "Authorization", description="The header that carries the token, also in the `userinfo` request."
+    )
     scheme: str = Field("Bearer", description="What stands before the token in that header; empty: nothing.")
     expired: Annotated[tuple[HttpStatus, ...], Field(strict=False, min_length=1)] = Field(
         (401,), description="The statuses by which the API says that the token is not good any more."

@@ -6,11 +6,14 @@ Needs no database; where there is one, it tells which providers are blocked or p
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from grantkeeper.cli import provider_states
+from grantkeeper.cli import definition_view, provider_states
+from grantkeeper.cli.definition_check import check
+from grantkeeper.cli.definition_new import new
 from grantkeeper.cli.exits import CommandFailed, ExitCode
 from grantkeeper.cli.options import Options, json_option, pass_options
 from grantkeeper.cli.output import print_facts, print_json, print_table, shown
@@ -28,45 +31,73 @@ def providers() -> None:
     """What the catalogue knows, what can be connected here, and what is blocked or paused."""
 
 
+providers.add_command(check)
+providers.add_command(new)
+
+
 @providers.command("list")
+@click.argument("words", nargs=-1, metavar="[WORD]…")
+@click.option("--category", metavar="CATEGORY", help="Only those that are about this, such as accounting.")
 @json_option
 @pass_options
-def list_(options: Options, as_json: bool) -> None:
-    """List every provider: offered, or why not; refreshed as usual, blocked or paused.
+def list_(options: Options, words: tuple[str, ...], category: str | None, as_json: bool) -> None:
+    """List every provider, or those whose name, label or category holds every WORD.
 
-    Blocked: it does not answer, so one connection tries it from time to time for all. Paused: it refuses our client,
-    so it waits for you. Neither condemns a connection; all go on by themselves once a try succeeds.
+    Each with what it is about, where the facts come from, whether it is offered, and how it is refreshed: as usual,
+    blocked or paused. Blocked: it does not answer, so one connection tries it from time to time for all. Paused: it
+    refuses our client, so it waits for you. Neither condemns a connection; all go on by themselves once a try succeeds.
     """
     clients = known_clients(options)
+    known_categories = {name for provider in clients.catalogue.values() for name in provider.category}
+    if category is not None and category not in known_categories:
+        raise click.UsageError(f"There is no category {category}; there are {', '.join(sorted(known_categories))}.")
     states, known = _states(options)
-    unknown = [name for name in clients.configured() if name not in clients.catalogue]
-    names = (*clients.catalogue, *unknown)
-    rows = [(name, clients.label(name), clients.problems(name), states.get(name)) for name in names]
+    rows = [_row(clients, name) for name in _names(clients) if _matches(clients, name, words, category)]
     if as_json:
-        print_json(
-            [
-                {
-                    "name": name,
-                    "label": label,
-                    "offered": not problems,
-                    "problems": problems,
-                    **_state_record(state, known),
-                }
-                for name, label, problems, state in rows
-            ]
-        )
+        print_json([{**row, **_state_record(states.get(row["name"]), known)} for row in rows])
         return
     print_table(
-        ("Name", "Label", "Offered", "Refreshed", "What is missing"),
+        ("Name", "Label", "Category", "Basis", "Offered", "Refreshed", "What is missing"),
         [
-            (name, label, not problems, provider_states.standing(state) if known else "not known", "; ".join(problems))
-            for name, label, problems, state in rows
+            (
+                *(row[column] for column in ("name", "label")),
+                row["category"][0] if row["category"] else None,
+                *(row[column] for column in ("basis", "offered")),
+                provider_states.standing(states.get(row["name"])) if known else "not known",
+                # That it is not set up is what "no" says.
+                "; ".join(row["problems"]) if row["name"] in clients.configured() else "",
+            )
+            for row in rows
         ],
-        "The catalogue is empty.",
+        "The catalogue has no such provider.",
     )
     for state in states.values():
         click.echo(f"\n{shown(provider_states.sentence(state, _now()))}")
         click.echo(f"`grantkeeper providers resume {shown(state.provider)}` has it tried at once.")
+
+
+def _names(clients: Clients) -> list[str]:
+    """Every provider by label, and behind them what the settings name in vain."""
+    return [*clients.catalogue, *(name for name in clients.configured() if name not in clients.catalogue)]
+
+
+def _matches(clients: Clients, name: str, words: Sequence[str], category: str | None) -> bool:
+    provider = clients.catalogue.get(name)
+    categories = provider.category if provider is not None else ()
+    text = " ".join((name, clients.label(name), *categories)).casefold()
+    return (category is None or category in categories) and all(word.casefold() in text for word in words)
+
+
+def _row(clients: Clients, name: str) -> dict[str, Any]:
+    provider, problems = clients.catalogue.get(name), clients.problems(name)
+    return {
+        "name": name,
+        "label": clients.label(name),
+        "category": provider.category if provider is not None else [],
+        "basis": provider.verified.basis if provider is not None else None,
+        "offered": not problems,
+        "problems": problems,
+    }
 
 
 @providers.command("show")
@@ -74,7 +105,7 @@ def list_(options: Options, as_json: bool) -> None:
 @json_option
 @pass_options
 def show(options: Options, name: str, as_json: bool) -> None:
-    """Show all that is known of a provider: endpoints, scopes, what it was verified against, how it is refreshed."""
+    """Show all that is known of a provider: what to register and to set, where the facts come from, how it behaves."""
     clients = known_clients(options)
     provider = clients.catalogue.get(name)
     if provider is None:
@@ -249,29 +280,27 @@ def _endpoints(clients: Clients, provider: Provider) -> dict[str, str | None]:
 
 
 def _facts(provider: Provider, endpoints: dict[str, str | None], redirect_uri: str) -> dict[str, Any]:
-    supplied = "you give the endpoints" if provider.operator_supplied else None
-    verified = provider.verified
+    api = provider.api
     return {
         "Provider": f"{provider.label} ({provider.name})",
         "Category": provider.category,
+        "Variant of": provider.extends,
         "Documentation": provider.docs_url,
-        "Verified": f"{verified.date}, by {verified.basis}",
-        "Verified against": verified.page,
-        "Redirect URI to register": redirect_uri,
+        "Facts": definition_view.basis(provider.verified),
+        "Facts from": provider.verified.page,
+        **definition_view.to_register(provider, redirect_uri),
+        **definition_view.parameters(provider),
         **{f"{name.capitalize()} endpoint": url for name, url in endpoints.items() if name != "issuer"},
         "Issuer": endpoints["issuer"],
-        "Endpoints": supplied,
         "PKCE": provider.authorization.pkce,
         "Client authentication": provider.token.client_authentication,
-        "Scopes asked for": provider.scopes.requested(),
-        **{f"  {scope}": meaning for scope, meaning in provider.scopes.meaning.items()},
+        **definition_view.scopes(provider),
         "Refresh tokens": _refresh(provider),
         "Revocation": provider.revocation.style,
         "Identity from": provider.identity.source,
-        **{
-            f"Parameter {name}": f"{given.label}; default {given.default}, example {given.example}"
-            for name, given in provider.parameters.items()
-        },
+        "API": api.base_url,
+        "Hosts of the API": api.hosts,
+        "API documentation": api.docs_url,
     }
 
 

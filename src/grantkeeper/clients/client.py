@@ -60,6 +60,7 @@ def client_of(
         authorization_renames=request.rename,
         pkce=request.pkce == "S256",
         scope_parameter=request.scope_parameter,
+        code_parameter=request.code_parameter,
         scopes=provider.scopes.requested(given.scopes),
         scope_separator=provider.scopes.separator,
         offline_scopes=provider.scopes.offline,
@@ -92,10 +93,13 @@ def client_of(
         token_parameters={name: fill(value, values) for name, value in token.parameters.items()},
         token_headers=token.headers,
         response=_paths(token.response, provider.response_scope_separator),
-        refresh_response=_paths(provider.refresh_response, provider.response_scope_separator),
+        refresh_response=_paths(
+            provider.refresh_response, provider.refresh_response.scope_separator or provider.response_scope_separator
+        ),
         refresh_url=endpoints.refresh_url,
         refresh_supported=provider.refresh.supported,
         refresh_sends_scope=provider.refresh.send_scope,
+        refresh_sends_redirect_uri=provider.refresh.send_redirect_uri,
         refresh_style=provider.refresh.style,
         refresh_grant_type=provider.refresh.grant_type,
         refresh_token_parameter=provider.refresh.token_parameter,
@@ -115,11 +119,13 @@ def client_of(
             subject=identity.subject,
             label=identity.label,
             tenant=identity.tenant,
-            headers=identity.headers,
+            headers={name: fill(value, {"client_id": client_id}) for name, value in identity.headers.items()},
             method=identity.method,
             body=identity.body,
             token=identity.token,
         ),
+        token_header=provider.api.header.lower(),
+        token_scheme=provider.api.scheme,
     )
 
 

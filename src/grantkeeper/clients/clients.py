@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from grantkeeper.catalogue.catalogue import Catalogue, by_label
-from grantkeeper.catalogue.endpoints import endpoint_problems, resolve_endpoints
-from grantkeeper.catalogue.schema import Provider
+from grantkeeper.catalogue.endpoints import endpoint_problems, operator_values, resolve_endpoints
+from grantkeeper.catalogue.schema import Api, Provider
 from grantkeeper.clients.client import client_of, supplied
 from grantkeeper.clients.completion import completed, shortcomings
 from grantkeeper.clients.found import Found, Wanted
@@ -20,6 +20,7 @@ from grantkeeper.model import Connection, Record
 from grantkeeper.oauth.client import Client
 from grantkeeper.oauth.registration import Application, client_metadata, metadata_document
 from grantkeeper.schedule import RefreshPolicy
+from grantkeeper.urls import fill
 
 APPLICATION = "Grantkeeper"
 """Our name at servers where nobody registered us by hand."""
@@ -140,7 +141,13 @@ class Clients:
         return standing is not None and standing.pending
 
     def learn(self, name: str, found: Found) -> None:
-        """Put a client together with what was found; what is known already and was not found again stays."""
+        """Put a client together with what was found; what is known already and was not found again stays.
+
+        What another issuer says is not taken: it was asked before the definition changed (`use`).
+        """
+        wanted = self.wanted(name)
+        if found.metadata is not None and wanted is not None and wanted.issuer not in (None, found.metadata.issuer):
+            return
         before = self._found.get(name, Found())
         self._found[name] = Found(
             metadata=found.metadata or before.metadata,
@@ -164,6 +171,13 @@ class Clients:
         """Whether nothing is missing but to register at the server (RFC 7591)."""
         standing = self._standing.get(name)
         return standing is not None and standing.registers
+
+    def api(self, name: str) -> Api:
+        """The API of a provider that is set up here; what each connection has of its own is left as `{name}`."""
+        provider = self.catalogue[name]
+        values, api = operator_values(provider, self._settings[name].parameters), provider.api
+        base_url = fill(api.base_url, values) if api.base_url is not None else None
+        return api.model_copy(update={"base_url": base_url, "hosts": tuple(fill(host, values) for host in api.hosts)})
 
     def application(self, name: str) -> dict[str, Any]:
         """What we say of ourselves to that provider when we register (RFC 7591 §2)."""

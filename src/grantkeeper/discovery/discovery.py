@@ -178,7 +178,8 @@ class Discovery:
         if before is not None:
             ours = self._clients.application(name)
             renewed = await self._registrations.run(name, lambda: self._registrar.renewed(name, before, ours))
-            self._clients.learn(name, Found(registration=renewed))
+            if self._clients.found(name).registration is before:
+                self._clients.learn(name, Found(registration=renewed))
 
     async def _fetch(self, name: str, wanted: Wanted) -> None:
         before = await self._store.metadata(name)
@@ -199,4 +200,7 @@ class Discovery:
         registration = await self._registrations.run(
             name, lambda: self._registrar.registered(name, issuer, endpoint, ours)
         )
-        self._clients.learn(name, Found(registration=registration))
+        now = self._clients.found(name).metadata
+        if now is not None and now.issuer == issuer:
+            # Else its definition has changed meanwhile: another issuer must not be told this secret.
+            self._clients.learn(name, Found(registration=registration))

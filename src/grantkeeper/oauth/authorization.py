@@ -112,6 +112,14 @@ def pushed_response(client: Client, response: Response, now: Instant) -> str:
     return request_uri
 
 
+def standard_names(client: Client, query: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
+    """The callback's parameters with the code by its usual name, where the provider has another for it."""
+    if client.code_parameter == "code":
+        return query
+    renames = {client.code_parameter: "code", "code": "_"}
+    return [(renames.get(name, name), value) for name, value in query]
+
+
 def read_callback(query: Sequence[tuple[str, str]]) -> CallbackParameters:
     """The response parameters, each given at most once (RFC 6749 §3.1), or AuthorizationFailed."""
     found: dict[str, str] = {}
@@ -132,15 +140,16 @@ def read_callback(query: Sequence[tuple[str, str]]) -> CallbackParameters:
 
 def called_back(client: Client, query: Sequence[tuple[str, str]]) -> dict[str, str]:
     """What the callback brings besides the code, by its name here; AuthorizationFailed where it is not as wanted."""
-    brought = dict(query)
     found = {}
     for value in client.called_back:
-        text = brought.get(value.parameter)
-        if text is None and not value.required:
+        texts = [text for name, text in query if name == value.parameter]
+        if not texts and not value.required:
             continue
-        if text is None or not re.fullmatch(value.pattern, text):
-            raise _malformed(f"“{value.parameter}” is {'missing' if text is None else 'not what it must be'}")
-        found[value.name] = text
+        if len(texts) != 1:
+            raise _odd_value(client, f"“{value.parameter}” {'came twice' if texts else 'is missing'}")
+        if not re.fullmatch(value.pattern, texts[0]) or not client.fits(value.name, texts[0]):
+            raise _odd_value(client, f"“{value.parameter}” is not what it must be")
+        found[value.name] = texts[0]
     return found
 
 
@@ -208,6 +217,15 @@ def explained(label: str, error: ProviderError, retry_url: str) -> Authorization
             "runs this service."
         )
     return AuthorizationFailed(reason, title, message, retry_url=retry_url, status=502, code=error.code)
+
+
+def _odd_value(client: Client, what: str) -> AuthorizationFailed:
+    return AuthorizationFailed(
+        "callback_value",
+        f"{client.label} sent an answer we cannot use",
+        f"Besides the code, {client.label} tells us where your data is, and there {what}. Nothing was connected or "
+        "changed. Start again; if this happens twice, tell the person who runs this service.",
+    )
 
 
 def _malformed(what: str) -> AuthorizationFailed:

@@ -11,7 +11,7 @@ import msgspec
 from grantkeeper.model import Record
 from grantkeeper.oauth.signing import SigningAlgorithm
 from grantkeeper.schedule import RefreshPolicy
-from grantkeeper.urls import fill
+from grantkeeper.urls import fill, fits, placeholders
 
 ClientAuthentication = Literal[
     "client_secret_basic",
@@ -118,7 +118,10 @@ _URLS = (
 
 
 class Client(Record, frozen=True):
-    """A provider as this service talks to it. Durations are seconds. Its `repr` shows no secret."""
+    """A provider as this service talks to it. Durations are seconds. Its `repr` shows no secret.
+
+    `templates`: the URLs as they were before they were filled, where they have been.
+    """
 
     name: str
     label: str
@@ -134,6 +137,7 @@ class Client(Record, frozen=True):
     authorization_renames: dict[str, str] = {}
     pkce: bool = True
     scope_parameter: str = "scope"
+    code_parameter: str = "code"
     scopes: tuple[str, ...] = ()
     scope_separator: str = " "
     offline_scopes: tuple[str, ...] = ()
@@ -169,6 +173,7 @@ class Client(Record, frozen=True):
     refresh_url: str | None = None
     refresh_supported: bool = True
     refresh_sends_scope: bool = False
+    refresh_sends_redirect_uri: bool = False
     refresh_style: Literal["refresh_token", "access_token"] = "refresh_token"
     refresh_grant_type: str = "refresh_token"
     refresh_token_parameter: str = "refresh_token"
@@ -182,6 +187,9 @@ class Client(Record, frozen=True):
     revocation_authentication: ClientAuthentication = "client_secret_basic"
     revocation_token: Literal["refresh_token", "access_token"] = "refresh_token"
     identity: IdentitySource = IdentitySource()
+    templates: tuple[str, ...] = ()
+    token_header: str = "authorization"
+    token_scheme: str = "Bearer"
 
     def __repr__(self) -> str:
         return f"Client(name={self.name!r}, client_id={self.client_id!r})"
@@ -197,18 +205,31 @@ class Client(Record, frozen=True):
         return "openid" in self.scopes
 
     def filled(self, values: Mapping[str, str]) -> Client:
-        """The client of one connection: its placeholders filled with what is kept with that."""
+        """The client of one connection: its placeholders filled with what is kept with that, where it fits."""
         if not values:
             return self
-        found: dict[str, Any] = {
-            name: fill(url, values) for name in _URLS if (url := getattr(self, name)) and "{" in url
+        found: dict[str, Any] = {"templates": self.templates or tuple(self._urls())} | {
+            name: _filled(url, values) for name in _URLS if (url := getattr(self, name)) and "{" in url
         }
         for name in ("authorization_parameters", "token_parameters"):
             if any("{" in value for value in getattr(self, name).values()):
                 found[name] = {key: fill(value, values) for key, value in getattr(self, name).items()}
         if self.identity.url is not None and "{" in self.identity.url:
-            found["identity"] = msgspec.structs.replace(self.identity, url=fill(self.identity.url, values))
-        return msgspec.structs.replace(self, **found) if found else self
+            found["identity"] = msgspec.structs.replace(self.identity, url=_filled(self.identity.url, values))
+        return msgspec.structs.replace(self, **found)
+
+    def fits(self, name: str, value: str) -> bool:
+        """Whether a value from outside may fill the placeholder of that name, wherever a URL has it."""
+        return all(fits(url, name, value) for url in self.templates or self._urls())
+
+    @property
+    def open_placeholders(self) -> frozenset[str]:
+        """The names for which a URL still wants a value."""
+        return frozenset(name for url in self._urls() for name in placeholders(url))
+
+    def _urls(self) -> list[str]:
+        urls = [getattr(self, name) for name in _URLS]
+        return [url for url in (*urls, self.identity.url) if url]
 
     def not_granted(self, scopes: Iterable[str]) -> tuple[str, ...]:
         """What is asked for and not among these (RFC 6749 §3.3); scopes for refresh tokens some never list."""
@@ -238,3 +259,8 @@ class Client(Record, frozen=True):
     def audience(self) -> str:
         """Whom our assertions are for (RFC 7523 §3; FAPI 2.0 §5.3.3.1 wants the issuer)."""
         return self.issuer if self.assertion_audience == "issuer" and self.issuer else self.token_url
+
+
+def _filled(url: str, values: Mapping[str, str]) -> str:
+    """The URL with its placeholders filled; a value that would lead elsewhere is left out, and the URL is none then."""
+    return fill(url, {name: value for name, value in values.items() if fits(url, name, value)})

@@ -33,6 +33,8 @@ def refresh_call(client: Client, refresh_token: str, scopes: tuple[str, ...]) ->
         # An answer may leave out the scopes that a refresh token hangs on; a refresh must not.
         wanted = dict.fromkeys((*scopes, *client.offline_scopes))
         parameters["scope"] = client.scope_separator.join(wanted)
+    if client.refresh_sends_redirect_uri:
+        parameters["redirect_uri"] = client.redirect_uri
     return _token_call(client, client.refresh_url or client.token_url, parameters | client.refresh_parameters)
 
 

@@ -68,9 +68,9 @@ class Sender:
             query = urlencode({"access_token": tokens.access_token})
             url = f"{request.url}{'&' if '?' in request.url else '?'}{query}"
             return await self._http_send(msgspec.structs.replace(request, url=url), certificate)
-        response = await self._http_send(self._with_token(request, tokens), certificate)
+        response = await self._http_send(self._with_token(client, request, tokens), certificate)
         if self._learned(request.url, _proving_key(tokens), response):
-            response = await self._http_send(self._with_token(request, tokens), certificate)
+            response = await self._http_send(self._with_token(client, request, tokens), certificate)
         return response
 
     async def plain(self, request: Request) -> Response:
@@ -135,13 +135,14 @@ class Sender:
             return None
         return await self.keys.certificate(client.certificate)
 
-    def _with_token(self, request: Request, tokens: TokenSet) -> Request:
+    def _with_token(self, client: Client, request: Request, tokens: TokenSet) -> Request:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        scheme, key = "Bearer", _proving_key(tokens)
+        key = _proving_key(tokens)
         if key is not None:
-            scheme = "DPoP"
             headers["dpop"] = self._proof(key, request.method, request.url, tokens.access_token)
-        headers["authorization"] = f"{scheme} {tokens.access_token}"
+            headers["authorization"] = f"DPoP {tokens.access_token}"
+        else:
+            headers[client.token_header] = f"{client.token_scheme} {tokens.access_token}".strip()
         return msgspec.structs.replace(request, headers=headers)
 
     def _proof(self, key: str, method: str, url: str, access_token: str | None = None) -> str:

@@ -83,7 +83,7 @@ def token_response(
     if 300 <= response.status < 400:
         raise ProviderProtocolError(f"{client.label} sent us elsewhere, which is not followed", code="redirect")
     paths = client.response if before is None else client.refresh_response
-    document = response.json_object() | {"@header": response.headers}
+    document = _document(paths, response)
     _raise_error(client, paths, response, document, requested_at)
     access_token = _token(document, paths.access_token, _ACCESS_TOKEN)
     if access_token is None:
@@ -105,7 +105,7 @@ def token_response(
         token_type=token_type,
         dpop_key=dpop_key,
         renewal=renewal,
-        parameters={**parameters, **_kept(paths, document)},
+        parameters=_parameters(client, paths, document, parameters, first=before is None),
         refresh_token=refresh_token,
         issued_at=requested_at,
         access_token_expires_at=(
@@ -127,7 +127,8 @@ def error_code(error: Any) -> str | None:
     if isinstance(error, dict):
         error = error.get("code") or error.get("type")
     if isinstance(error, int) and not isinstance(error, bool):
-        error = str(error)
+        # Where a number stands there, 0 means that all is well.
+        error = str(error) if error else None
     return error if isinstance(error, str) and _CODE.fullmatch(error) else None
 
 
@@ -213,6 +214,13 @@ def _raise_error(
     raise error_for(client, code, response.status, response.retry_after(now), document.get("error_description"))
 
 
+def _document(paths: TokenResponsePaths, response: Response) -> dict[str, Any]:
+    """The answer with its headers under `@header`; where the token is one of those, the body may be empty."""
+    in_header = paths.access_token.startswith("@header.")
+    body: dict[str, Any] = {} if in_header and not response.body.strip() else response.json_object()
+    return body | {"@header": response.headers}
+
+
 def _token(document: dict[str, Any], path: str, form: re.Pattern[str]) -> str | None:
     value = at_path(document, path)
     if value is None or value == "":
@@ -241,10 +249,20 @@ def _check_bound(client: Client, token_type: str, dpop_key: str | None) -> None:
     raise ProviderProtocolError(f"{client.label} answered with {what} ({token_type})", code="token_type_mismatch")
 
 
-def _kept(paths: TokenResponsePaths, document: dict[str, Any]) -> dict[str, str]:
-    """The members that fill placeholders later: words that can stand in a URL."""
+def _parameters(
+    client: Client, paths: TokenResponsePaths, document: dict[str, Any], known: Mapping[str, str], *, first: bool
+) -> dict[str, str]:
+    """What fills the provider's URLs from now on: newer members in place of older ones, where they fit.
+
+    A first answer without one that URLs are made of is refused; what a refresh gives is never thrown away.
+    """
     found = {name: at_path(document, path) for name, path in paths.keep.items()}
-    return {name: value for name, value in found.items() if isinstance(value, str) and _WORD.fullmatch(value)}
+    words = {name: str(value) for name, value in found.items() if isinstance(value, str | int) and value is not True}
+    values = {**known} | {n: word for n, word in words.items() if _WORD.fullmatch(word) and client.fits(n, word)}
+    if first and (missing := (paths.keep.keys() & client.open_placeholders) - values.keys()):
+        where = ", ".join(sorted(paths.keep[name] for name in missing))
+        raise ProviderProtocolError(f"{client.label} answered without a usable {where}", code="kept_value")
+    return values
 
 
 def _refresh_expiry(

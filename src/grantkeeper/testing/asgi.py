@@ -70,6 +70,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     query: Parameters
     headers: dict[str, str]
     body: bytes
+    came_to: str = ""
+    """The path as it came, where `path` is another."""
+    tenant: str | None = None
+    """Below whose place it came, where the provider has tenants."""
 
     def __repr__(self) -> str:
         return f"Request({self.method} {self.path})"

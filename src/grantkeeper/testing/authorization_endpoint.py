@@ -57,7 +57,7 @@ class AuthorizationEndpoint:
         query = request.query
         try:
             query = self._pushed.resolve(query)
-            return self._consent_page(request, query, self.read(query))
+            return self._consent_page(request, query, self.read(query, request.tenant))
         except PageRefusal as refusal:
             return problem(400, "This request cannot be answered", str(refusal))
         except OAuthError as error:
@@ -83,29 +83,27 @@ class AuthorizationEndpoint:
         except OAuthError as error:
             return self._refusal(query, error)
 
-    def read(self, query: Parameters) -> AuthorizationRequest:
+    def read(self, query: Parameters, tenant: str | None = None) -> AuthorizationRequest:
         """Check a request: `PageRefusal` if its redirect URI cannot be trusted, else `OAuthError`."""
         client, redirect_uri = self._client(query)
         if query.repeated:
             raise OAuthError("invalid_request", "A parameter is repeated.")
         if query.get("response_type") != "code":
             raise OAuthError("unsupported_response_type", "Only response_type=code is known.")
-        challenge = query.get("code_challenge") or ""
-        if query.get("code_challenge_method") != "S256" or not _CHALLENGE.fullmatch(challenge):
-            raise OAuthError("invalid_request", "PKCE with S256 is required.")
+        challenge = self._challenge(query)
         return AuthorizationRequest(
             client=client,
             redirect_uri=redirect_uri,
             state=query.get("state"),
             scopes=scopes_asked(self._ground, query),
             code_challenge=challenge,
-            terms=self._terms(query),
+            terms=self._terms(query, tenant),
             mode=self._mode(query),
         )
 
-    def browse(self, url: str) -> AuthorizationRequest:
-        """The request a browser would bring to this URL; `PageRefusal` or `OAuthError` if it is refused."""
-        return self.read(self._pushed.resolve(Parameters(urlsplit(url).query)))
+    def browse(self, request: Request) -> AuthorizationRequest:
+        """What a browser's request asks for; `PageRefusal` or `OAuthError` if it is refused."""
+        return self.read(self._pushed.resolve(request.query), request.tenant)
 
     def decide(self, asked: AuthorizationRequest, subject: str | None) -> str:
         """Where the browser goes once this person has allowed the request; None: somebody denied it."""
@@ -125,7 +123,8 @@ class AuthorizationEndpoint:
                 terms=msgspec.structs.replace(asked.terms, auth_time=now // SECOND),
             )
         )
-        return self._answer(asked.client, asked.redirect_uri, asked.mode, asked.state, {"code": code})
+        answer = {self._ground.quirks.code_parameter: code, **self._ground.quirks.callback}
+        return self._answer(asked.client, asked.redirect_uri, asked.mode, asked.state, answer)
 
     def _refusal(self, query: Parameters, error: OAuthError) -> Response:
         """To the client where its redirect URI is good, else to the person."""
@@ -149,7 +148,23 @@ class AuthorizationEndpoint:
             raise PageRefusal(f"The redirect URI is not one that {client.name} has registered.")
         return client, redirect_uri
 
-    def _terms(self, query: Parameters) -> Terms:
+    def _challenge(self, query: Parameters) -> str:
+        challenge, method = query.get("code_challenge") or "", query.get("code_challenge_method")
+        if self._ground.quirks.pkce == "refused":
+            if challenge or method:
+                raise OAuthError("invalid_request", "code_challenge is not known here.")
+        elif method != "S256" or not _CHALLENGE.fullmatch(challenge):
+            raise OAuthError("invalid_request", "PKCE with S256 is required.")
+        return challenge
+
+    def _offline(self, query: Parameters) -> bool:
+        """Whether a refresh token is asked for, where that must be."""
+        quirks = self._ground.quirks
+        asked = all(query.get(name) == value for name, value in quirks.offline_parameters.items())
+        named = quirks.offline_scope is None or quirks.offline_scope in scopes_asked(self._ground, query)
+        return quirks.refresh_tokens and asked and named
+
+    def _terms(self, query: Parameters, tenant: str | None) -> Terms:
         jkt = query.get("dpop_jkt") if self._ground.features.dpop != "off" else None
         if jkt is not None and not _THUMBPRINT.fullmatch(jkt):
             raise OAuthError("invalid_request", "The dpop_jkt is not a thumbprint.")
@@ -158,6 +173,8 @@ class AuthorizationEndpoint:
             dpop_jkt=jkt,
             resources=resources_asked(self._ground, query),
             authorization_details=details_asked(self._ground, query),
+            offline=self._offline(query),
+            tenant=tenant,
         )
 
     def _mode(self, query: Parameters) -> Literal["query", "jwt"]:

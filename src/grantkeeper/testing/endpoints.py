@@ -56,7 +56,10 @@ class Endpoints:
 
     def handler(self, request: Request) -> Handler | None:
         """Who answers this request, if anybody."""
-        return self._routes.get((request.method, self.place(request.path)))
+        method = request.method
+        if request.path == "/userinfo" and self._ground.quirks.identity_body is not None and method == "POST":
+            method = "GET"
+        return self._routes.get((method, self.place(request.path)))
 
     def methods(self, path: str) -> list[str]:
         """The methods a path answers to."""

@@ -15,6 +15,7 @@ from grantkeeper.testing.client_directory import ClientDirectory, Fetch
 from grantkeeper.testing.dpop_proofs import DpopProofs
 from grantkeeper.testing.features import Features
 from grantkeeper.testing.provider_store import ProviderStore
+from grantkeeper.testing.quirks import Quirks
 from grantkeeper.testing.signed_tokens import SignedTokens
 from grantkeeper.testing.signing_keys import SigningKeys
 from grantkeeper.testing.token_issuer import TokenIssuer
@@ -32,6 +33,7 @@ class Ground(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     store: ProviderStore
     policy: TokenPolicy
     features: Features
+    quirks: Quirks
     clients: ClientDirectory
     people: Mapping[str, Person]
     base_scopes: Mapping[str, str]
@@ -48,7 +50,9 @@ class Ground(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     @property
     def scopes(self) -> dict[str, str]:
         """The scopes that may be asked for, each with the words of the consent page."""
-        return {**self.base_scopes, **({"openid": "Know who you are"} if self.features.openid else {})}
+        openid = {"openid": "Know who you are"} if self.features.openid else {}
+        offline = self.quirks.offline_scope
+        return {**self.base_scopes, **openid, **({offline: "Stay connected"} if offline is not None else {})}
 
 
 def lay_ground(
@@ -64,6 +68,7 @@ def lay_ground(
     people: Sequence[Person],
     scopes: Mapping[str, str],
     features: Features,
+    quirks: Quirks,
     fetch: Fetch | None,
 ) -> Ground:
     """The parts of one provider, put together."""
@@ -85,12 +90,13 @@ def lay_ground(
         store=store,
         policy=policy,
         features=features,
+        quirks=quirks,
         clients=directory,
         people=known_people,
         base_scopes=scopes,
         keys=keys,
         proofs=DpopProofs(issuer, clock, features),
         authentication=ClientAuthentication(issuer, directory, clock, features),
-        tokens=TokenIssuer(store, policy, clock, features, signed),
+        tokens=TokenIssuer(store, policy, clock, features, quirks, signed),
         trusted_issuers={},
     )

@@ -28,10 +28,12 @@ from grantkeeper.testing.asgi import (
 from grantkeeper.testing.client_authentication import auth_method, named_client
 from grantkeeper.testing.client_directory import Fetch
 from grantkeeper.testing.client_metadata import key_set
+from grantkeeper.testing.dialect import Dialect
 from grantkeeper.testing.endpoints import PROVED, Endpoints, Handler
 from grantkeeper.testing.features import Features
 from grantkeeper.testing.ground import lay_ground
 from grantkeeper.testing.pages import problem
+from grantkeeper.testing.quirks import Quirks
 from grantkeeper.testing.scripted_endpoints import ScriptedEndpoints
 from grantkeeper.testing.server_metadata import server_metadata
 from grantkeeper.testing.vocabulary import (
@@ -92,6 +94,7 @@ class FakeProvider(ScriptedEndpoints):
         scopes: Mapping[str, str] = DEMO_SCOPES,
         settings_page: bool = False,
         features: Features | None = None,
+        quirks: Quirks | None = None,
         fetch: Fetch | None = None,
     ) -> None:
         super().__init__()
@@ -108,13 +111,17 @@ class FakeProvider(ScriptedEndpoints):
             people=people,
             scopes=scopes,
             features=features or Features(),
+            quirks=quirks or Quirks(),
             fetch=fetch,
         )
         self._endpoints = Endpoints(self._ground, settings_page=settings_page)
+        self._dialect = Dialect(self._ground)
         self.policy = self._ground.policy
         """Its habits with tokens, and how it bends its answers."""
         self.features = self._ground.features
         """What it can do."""
+        self.quirks = self._ground.quirks
+        """How it differs from the standards."""
         self.keys = self._ground.keys
         """Its own keys: a test that attacks may sign with them."""
 
@@ -145,6 +152,10 @@ class FakeProvider(ScriptedEndpoints):
     def register(self, client: FakeClient) -> None:
         """Add a client, or replace the one of the same id."""
         self._ground.clients.add(client)
+
+    def client(self, client_id: str) -> FakeClient:
+        """What is registered under that id; KeyError where nothing is."""
+        return self._ground.clients[client_id]
 
     def rotate_client_secret(self, client_id: str, client_secret: str) -> None:
         """The old secret is `invalid_client` from now on."""
@@ -219,6 +230,10 @@ class FakeProvider(ScriptedEndpoints):
         """The same for refresh tokens."""
         self._ground.store.expire_refresh_tokens(self._ground.clock.now(), grant_id)
 
+    def is_good(self, access_token: str) -> bool:
+        """Whether an access token opens anything now."""
+        return self._ground.store.live_access_token(access_token, self._ground.clock.now()) is not None
+
     def token_facts(self, access_token: str) -> TokenFacts:
         """Whom an access token is for, and what key it is bound to."""
         return self._ground.store.token_facts(access_token)
@@ -238,12 +253,14 @@ class FakeProvider(ScriptedEndpoints):
         return path or "/"
 
     async def _respond(self, request: Request) -> Response:
+        request = self._dialect.placed(request)
         handler = self._endpoints.handler(request)
         if handler is None:
             return self._no_route(request)
         endpoint = self._endpoints.place(request.path).removesuffix("/…").strip("/")
-        form = _parameters(request)
-        self._note(self._seen(endpoint, request, form))
+        heard = self._dialect.overheard(request)
+        form = _parameters(heard)
+        self._note(self._seen(endpoint, heard, form))
         if (named := named_client(request, form)) is not None:
             await self._ground.clients.fetch(named)
         return await self._carry_out(endpoint, lambda: self._handled(handler, request))
@@ -257,13 +274,14 @@ class FakeProvider(ScriptedEndpoints):
 
     def _handled(self, handler: Handler, request: Request) -> Response:
         try:
-            response = handler(request)
+            response = handler(self._dialect.understood(request))
         except RequestRefused as refusal:
             response = self._refusal(request.path, refusal)
         except OAuthError as error:
             challenge = (("www-authenticate", 'Basic realm="demo provider"'),) if error.status == 401 else ()
             payload = {"error": error.error, "error_description": error.description}
             response = json_response(error.status, payload, challenge)
+        response = self._dialect.worded(request, response)
         nonce = self._ground.proofs.headers() if request.path in PROVED else ()
         return msgspec.structs.replace(response, headers=(*response.headers, *nonce)) if nonce else response
 
@@ -288,10 +306,9 @@ class FakeProvider(ScriptedEndpoints):
 
     def _decide(self, authorization_url: str, subject: str | None) -> str:
         try:
-            return self._endpoints.authorization.decide(
-                self._endpoints.authorization.browse(authorization_url), subject
-            )
-        except (PageRefusal, OAuthError) as refusal:
+            asked = self._endpoints.authorization.browse(self._dialect.browsed(authorization_url))
+            return self._endpoints.authorization.decide(asked, subject)
+        except (PageRefusal, OAuthError, RequestRefused) as refusal:
             raise ValueError(str(refusal)) from refusal
 
 

@@ -267,6 +267,22 @@ class ProviderStore:
             "UPDATE refresh_token SET spent_at = ? WHERE hash = ? AND spent_at IS NULL", (now, digest(token))
         )
 
+    def extend_refresh_token(self, token: str, expires_at: Instant) -> None:
+        """The refresh token lives until then."""
+        self._db.execute("UPDATE refresh_token SET expires_at = ? WHERE hash = ?", (expires_at, digest(token)))
+
+    def end_oldest_refresh_tokens(self, grant_id: str, most: int, now: Instant) -> None:
+        """Of all refresh tokens that the person of a grant has for its client, leave the newest so many alive."""
+        self._db.execute(
+            "UPDATE refresh_token SET expires_at = ?1 WHERE rowid IN ("
+            " SELECT refresh_token.rowid FROM refresh_token JOIN grants USING (grant_id)"
+            " JOIN grants AS mine ON mine.client_id = grants.client_id AND mine.subject = grants.subject"
+            " WHERE mine.grant_id = ?2 AND spent_at IS NULL AND grants.revoked_at IS NULL"
+            " AND (expires_at IS NULL OR expires_at > ?1)"
+            " ORDER BY refresh_token.rowid DESC LIMIT -1 OFFSET ?3)",
+            (now, grant_id, most),
+        )
+
     def expire_access_tokens(self, now: Instant, grant_id: str | None = None) -> None:
         """End the life of a grant's access tokens, or of all."""
         self._db.execute(

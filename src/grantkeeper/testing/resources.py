@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from grantkeeper.testing.asgi import Headers, Request, Response, json_response
 from grantkeeper.testing.ground import Ground
+from grantkeeper.testing.placing import nested
 from grantkeeper.testing.token_policy import bent
 from grantkeeper.testing.vocabulary import FakeGrant, OAuthError, TokenFacts
 
@@ -36,7 +37,8 @@ class Resources:
             return self._challenge(refused)
         person = self._ground.people.get(grant.subject)
         claims = {"name": person.name, "email": person.email} if person else {}
-        return json_response(200, bent({"sub": grant.subject, **claims}, self._ground.policy.userinfo_claims))
+        told = bent({"sub": grant.subject, **claims}, self._ground.policy.userinfo_claims)
+        return json_response(200, nested(self._ground.quirks.identity_path, told))
 
     def sample(self, request: Request) -> Response:
         """Opens to tokens that are for this resource only; tells others where its metadata is (RFC 9728 §5.1)."""
@@ -70,16 +72,31 @@ class Resources:
     def _admitted(self, request: Request) -> tuple[FakeGrant, TokenFacts]:
         """The grant of the token shown; one that is bound to a key needs its proof (RFC 9449 §7.1)."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if request.path == "/userinfo":
+            scheme, token = self._shown(request, scheme, token)
         token, shown_as = token.strip(), scheme.lower()
         if shown_as not in ("bearer", "dpop") or not token:
             raise _Refused("Bearer" if self._ground.features.dpop != "required" else "DPoP", None)
         facts = self._ground.store.token_facts(token)
         grant_id = self._ground.store.live_access_token(token, self._ground.clock.now())
+        if grant_id is not None and self._ground.store.terms(grant_id).tenant != request.tenant:
+            grant_id = None
         if grant_id is None or (shown_as == "dpop") != (facts.jkt is not None):
             raise _Refused("DPoP" if facts.jkt or shown_as == "dpop" else "Bearer", "invalid_token")
         if facts.jkt is not None:
             self._require_proof(request, token, facts.jkt)
         return self._ground.store.grants(grant_id)[0], facts
+
+    def _shown(self, request: Request, scheme: str, token: str) -> tuple[str, str]:
+        """Scheme and token, wherever the provider wants to see them."""
+        quirks = self._ground.quirks
+        if quirks.identity_token == "query":
+            return "bearer", request.query.get("access_token") or ""
+        if (quirks.identity_header, quirks.identity_scheme) == ("authorization", "Bearer"):
+            return scheme, token
+        shown = request.headers.get(quirks.identity_header, "")
+        prefix = f"{quirks.identity_scheme} ".lstrip()
+        return "bearer", shown.removeprefix(prefix) if shown.startswith(prefix) else ""
 
     def _require_proof(self, request: Request, token: str, jkt: str) -> None:
         try:

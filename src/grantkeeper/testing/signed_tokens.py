@@ -28,19 +28,19 @@ class SignedTokens:
         keys: SigningKeys,
         people: Mapping[str, Person],
     ) -> None:
-        self._issuer = issuer
+        self.issuer = issuer
         self._store = store
         self._policy = policy
         self._clock = clock
         self._keys = keys
-        self._people = people
+        self.people = people
 
     def id_token(self, grant: FakeGrant, access_token: str, nonce: str | None) -> str:
         """Says who the person is, to the client; one from a refresh has no nonce (§12.2)."""
         now = self._clock.now() // SECOND
-        person = self._people.get(grant.subject)
+        person = self.people.get(grant.subject)
         claims: dict[str, object] = {
-            "iss": self._issuer,
+            "iss": self.issuer,
             "sub": grant.subject,
             "aud": grant.client_id,
             "iat": now,
@@ -55,9 +55,9 @@ class SignedTokens:
 
     def access_token(self, grant: FakeGrant, scopes: tuple[str, ...], facts: TokenFacts, expires_at: Instant) -> str:
         """Says the same of itself to resource servers as the opaque kind's record does here (§2.2)."""
-        audience = list(facts.audience) or [self._issuer]
+        audience = list(facts.audience) or [self.issuer]
         claims: dict[str, object] = {
-            "iss": self._issuer,
+            "iss": self.issuer,
             "sub": grant.subject,
             "aud": audience[0] if len(audience) == 1 else audience,
             "client_id": grant.client_id,

@@ -10,6 +10,7 @@ import msgspec
 from grantkeeper.clock import SECOND, Instant
 from grantkeeper.testing.asgi import Parameters, Request, Response, json_response
 from grantkeeper.testing.asked import required, resources_asked
+from grantkeeper.testing.client_authentication import auth_method
 from grantkeeper.testing.features import CODE, JWT_BEARER, REFRESH
 from grantkeeper.testing.ground import Ground
 from grantkeeper.testing.provider_store import CodeRow, RefreshRow
@@ -27,6 +28,7 @@ class TokenRequest(msgspec.Struct, frozen=True):
     form: Parameters
     jkt: str | None
     """The thumbprint of the key the request was proved with."""
+    tenant: str | None = None
 
     def __repr__(self) -> str:
         return f"TokenRequest(client_id={self.client.client_id!r})"
@@ -48,30 +50,49 @@ class TokenEndpoint:
         """Answer a token request, or raise `OAuthError`."""
         asked = self._read(request)
         grant_type = required(asked.form, "grant_type")
-        if grant_type not in self._ground.features.grant_types():
-            raise OAuthError("unsupported_grant_type", "This grant_type is not known here.")
+        handle = self._handler(grant_type)
         allowed = asked.client.grant_types
         if allowed is not None and grant_type not in allowed:
             raise OAuthError("unauthorized_client", "This client must not use that grant_type.")
         with self._store.transaction():
-            outcome = self._grants[grant_type](asked)
+            outcome = handle(asked)
         if isinstance(outcome, OAuthError):
             raise outcome
         return json_response(200, self._ground.tokens.answer(outcome))
 
     def revoke(self, request: Request) -> Response:
         """End a token; a refresh token takes its grant along. An unknown one is fine (RFC 7009 §2.2)."""
-        form, client = self._ground.authentication.request(request)
-        token = required(form, "token")
+        client: FakeClient | None = None
+        if self._ground.quirks.revocation in ("bearer", "delete_bearer"):
+            token = _bearer(request)
+        else:
+            form, client = self._ground.authentication.request(request)
+            methods = self._ground.quirks.revocation_methods
+            if methods is not None and auth_method(request, form) not in methods:
+                raise OAuthError("invalid_client", "This way of client authentication is not known here.", status=401)
+            token = required(form, "token")
         refresh_token = self._store.refresh_token(token)
+        if refresh_token is not None and self._ground.quirks.revocation == "delete_json":
+            raise OAuthError("invalid_request", "That is no access token.")
         grant_id = refresh_token.grant_id if refresh_token else self._store.access_token_grant(token)
         if grant_id is not None:
-            self._require_own(client, grant_id)
-            if refresh_token is None:
+            if client is not None:
+                self._require_own(client, grant_id)
+            if self._store.terms(grant_id).tenant != request.tenant:
+                raise OAuthError("invalid_grant", "The token is another tenant's.")
+            if refresh_token is None and self._ground.quirks.revocation in ("rfc7009", "json"):
                 self._store.revoke_access_token(token)
             else:
                 self._store.revoke_grants(self._ground.clock.now(), grant_id)
         return Response(status=200, headers=(("cache-control", "no-store"),))
+
+    def _handler(self, grant_type: str) -> GrantHandler:
+        quirks = self._ground.quirks
+        if quirks.exchange_grant is not None and grant_type == quirks.exchange_grant:
+            return self._exchange_access_token
+        if grant_type not in self._ground.features.grant_types():
+            raise OAuthError("unsupported_grant_type", "This grant_type is not known here.")
+        return self._grants[grant_type]
 
     def _read(self, request: Request) -> TokenRequest:
         form = request.form()
@@ -82,7 +103,7 @@ class TokenEndpoint:
         thumbprint = self._ground.proofs.presented(request)
         if thumbprint is None and (self._ground.features.dpop == "required" or client.dpop_bound):
             raise OAuthError("invalid_dpop_proof", "A DPoP proof is required.")
-        return TokenRequest(client, form, thumbprint)
+        return TokenRequest(client, form, thumbprint, request.tenant)
 
     def _require_own(self, client: FakeClient, grant_id: str) -> None:
         if any(grant.client_id != client.client_id for grant in self._store.grants(grant_id)):
@@ -113,9 +134,10 @@ class TokenEndpoint:
         return self._ground.tokens.issue(
             grant_id,
             tuple(row.scopes.split()),
-            generation=None if "refresh_token" in self._policy.omit else 1,
+            generation=None if "refresh_token" in self._policy.omit or not row.terms.offline else 1,
             facts=self._facts(asked, row.terms),
             nonce=row.terms.nonce,
+            first=True,
         )
 
     def _code_refusal(self, row: CodeRow, asked: TokenRequest, now: Instant) -> OAuthError | None:
@@ -123,7 +145,12 @@ class TokenEndpoint:
             return OAuthError("invalid_grant", "The code has expired.")
         if asked.form.get("redirect_uri") != row.redirect_uri:
             return OAuthError("invalid_grant", "The redirect_uri is not the one the code was asked for with.")
-        challenge = s256(asked.form.get("code_verifier") or "")
+        verifier = asked.form.get("code_verifier") or ""
+        challenge = s256(verifier) if verifier or row.code_challenge else ""
+        if self._ground.quirks.pkce == "refused" and verifier:
+            return OAuthError("invalid_request", "code_verifier is not known here.")
+        if row.terms.tenant != asked.tenant:
+            return OAuthError("invalid_grant", "The code is another tenant's.")
         if self._policy.checks_pkce and not hmac.compare_digest(challenge, row.code_challenge):
             return OAuthError("invalid_grant", "The code_verifier does not fit the code_challenge.")
         if row.terms.dpop_jkt not in (None, asked.jkt):
@@ -145,7 +172,19 @@ class TokenEndpoint:
         if self._policy.rotates:
             self._store.spend_refresh_token(token, self._ground.clock.now())
             generation = row.generation + 1
+        elif (idle := self._ground.quirks.idle_lifetime) is not None:
+            self._store.extend_refresh_token(token, self._ground.clock.now() + idle * SECOND)
         return self._ground.tokens.issue(row.grant_id, scopes, generation=generation, facts=facts)
+
+    def _exchange_access_token(self, asked: TokenRequest) -> Outcome:
+        """An access token for one that lives longer, as some do in place of refresh tokens."""
+        token = required(asked.form, self._ground.quirks.exchange_parameter)
+        grant_id = self._store.live_access_token(token, self._ground.clock.now())
+        if grant_id is None:
+            return OAuthError("invalid_grant", "The access token is not good any more.")
+        self._require_own(asked.client, grant_id)
+        grant = self._store.grants(grant_id)[0]
+        return self._ground.tokens.issue(grant_id, grant.scopes, generation=None)
 
     def _refresh_refusal(
         self, asked: TokenRequest, row: RefreshRow, grant: FakeGrant, terms: Terms
@@ -153,6 +192,8 @@ class TokenEndpoint:
         now = self._ground.clock.now()
         if grant.revoked_at is not None:
             return OAuthError("invalid_grant", "The grant has been revoked.")
+        if terms.tenant != asked.tenant:
+            return OAuthError("invalid_grant", "The refresh token is another tenant's.")
         if row.expires_at is not None and row.expires_at <= now:
             return OAuthError("invalid_grant", "The refresh token has expired.")
         if terms.dpop_jkt not in (None, asked.jkt):
@@ -183,6 +224,13 @@ class TokenEndpoint:
         if not set(resources_asked(self._ground, asked.form)) <= set(terms.resources):
             return OAuthError("invalid_target", "A resource is named that was not allowed.")
         return None
+
+
+def _bearer(request: Request) -> str:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise OAuthError("invalid_token", "Show the token that is to end as a bearer token.", status=401)
+    return token
 
 
 def _is_anonymous(request: Request, form: Parameters) -> bool:

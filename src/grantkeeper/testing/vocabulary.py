@@ -47,6 +47,10 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     resources: tuple[str, ...] = ()
     authorization_details: list[dict[str, Any]] = []
     auth_time: int | None = None
+    offline: bool = True
+    """Whether refresh tokens are given."""
+    tenant: str | None = None
+    """Where alone it is good, in a provider that has tenants."""
 
 
 class TokenFacts(msgspec.Struct, frozen=True, kw_only=True):

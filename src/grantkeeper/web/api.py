@@ -28,6 +28,7 @@ from grantkeeper.web.index_query import (
     INCLUDES,
     LARGEST_PAGE,
     LONGEST_FILTER,
+    PROVIDER_INCLUDES,
     SORTS,
     IndexQuery,
     Slice,
@@ -37,6 +38,7 @@ from grantkeeper.web.index_query import (
     parse_slice,
     parse_whole_number,
 )
+from grantkeeper.web.provider_definition import DefinitionBody, definition_body
 
 DEFAULT_MIN_TTL = 60
 LONGEST_MIN_TTL = 86_400
@@ -147,8 +149,9 @@ class Api:
     async def list_providers(self, request: Request, caller: Caller) -> Reply:
         """The providers that can be connected here."""
         offers = self._clients.offers()
-        asked = parse_slice(request.query, [name for name, _ in offers])
-        data = [self._wire.provider(name, label) for name, label in offers[asked.start : asked.stop]]
+        asked = parse_slice(request.query, [name for name, _ in offers], PROVIDER_INCLUDES)
+        tell = self._definition if "definition" in asked.include else lambda name: UNSET
+        data = [self._wire.offered(name, label, tell(name)) for name, label in offers[asked.start : asked.stop]]
         return _json(wire.ProviderList(data, *self._onward(request, asked, asked.cursor)))
 
     async def list_logins(self, request: Request, caller: Caller) -> Reply:
@@ -204,6 +207,10 @@ class Api:
             scope=scope,
             documentation=documentation,
         )
+
+    def _definition(self, name: str) -> DefinitionBody:
+        clients = self._clients
+        return definition_body(clients.catalogue[name], clients.offered(name), clients.api(name))
 
     def _connection(self, connection: Summary, include: frozenset[str]) -> wire.ConnectionBody:
         return self._wire.connection(connection, self._clients.label(connection.provider), include)
@@ -420,7 +427,16 @@ _PROOF = Documentation(
 )
 _PROVIDERS = Documentation(
     summary="List providers that can be connected",
-    query=_PAGES,
+    description="`include=definition` adds what a front end has to know before it sends a user to "
+    "`authorization_url`: above all `parameters`, the values to ask for, which go into its query under their names. "
+    "Where all that are required are there and valid, the user goes straight on to the provider; where none is given, "
+    "or one is missing or wrong, a page of this service asks.",
+    query={
+        **_PAGES,
+        "include": Parameter(
+            "Extra keys.", {"type": "array", "items": {"type": "string", "enum": list(PROVIDER_INCLUDES)}}
+        ),
+    },
     answers={200: wire.ProviderList, 422: wire.ErrorBody},
 )
 _LOGINS = Documentation(summary="List your logins", query=_PAGES, answers={200: wire.LoginList, 422: wire.ErrorBody})

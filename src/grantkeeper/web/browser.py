@@ -8,15 +8,27 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from grantkeeper.authorize import Authorizations, Completed, OtherIdentity
 from grantkeeper.clock import Clock
 from grantkeeper.connections import Connections
-from grantkeeper.errors import AuthorizationFailed, CallerError, GrantkeeperError, NotFound, Unavailable
+from grantkeeper.errors import (
+    AuthorizationFailed,
+    CallerError,
+    GrantkeeperError,
+    InvalidValue,
+    NotFound,
+    Unavailable,
+)
 from grantkeeper.model import Connection, Record
 from grantkeeper.storage.connections import Page
+from grantkeeper.web.asked import Field, fields, given_values, wrong
 from grantkeeper.web.edge import Route
 from grantkeeper.web.html import Html
 from grantkeeper.web.http import Reply, Request
 from grantkeeper.web.index_query import LARGEST_PAGE
 from grantkeeper.web.relative_time import machine_time, relative_time
 from grantkeeper.web.session import HOME, Sessions, Visit
+
+# No parameter of a definition can have such a name, nor one that begins so.
+_FROM_PAGE = "from-page"
+_PREFIX = "value."
 
 
 class _Asked(Record, frozen=True):
@@ -27,12 +39,14 @@ class _Asked(Record, frozen=True):
     redirect_to: str | None = None
     subject: str = ""
     source: str = ""
+    values: dict[str, str] = {}
 
     @property
     def again(self) -> str:
         """The page that asks, from elsewhere."""
         begin = f"/oauth/{self.provider}/authorize" + (f"/{self.connection.uuid}" if self.connection else "")
-        return f"{begin}?{urlencode({'redirect_to': self.redirect_to})}" if self.redirect_to else begin
+        query = ({"redirect_to": self.redirect_to} if self.redirect_to else {}) | self.values
+        return f"{begin}?{urlencode(query)}" if query else begin
 
 
 class Browser:
@@ -89,13 +103,15 @@ class Browser:
 
     async def connect_directly(self, visit: Visit) -> Reply:
         """A connection by a grant that needs no person at the provider."""
-        form = visit.form
+        form, provider = visit.form, visit.request.parameters["provider"]
+        await self._authorizations.grant_of(provider)
         asked = _Asked(
-            provider=visit.request.parameters["provider"],
+            provider=provider,
             connection=await self._own(visit, form["connection"]) if form.get("connection") else None,
             redirect_to=self._authorizations.target(form.get("redirect_to")),
             subject=form.get("subject", ""),
             source=form.get("source", ""),
+            values=given_values(self._authorizations.asked(provider), form, _PREFIX),
         )
         try:
             completed = await self._authorizations.connect_directly(
@@ -106,6 +122,7 @@ class Browser:
                 subject=asked.subject,
                 source_uuid=asked.source,
                 redirect_to=asked.redirect_to,
+                parameters=asked.values,
             )
         except (AuthorizationFailed, CallerError, Unavailable) as error:
             if isinstance(error, OtherIdentity | NotFound) or _is_gone(error):
@@ -143,34 +160,83 @@ class Browser:
         return connection
 
     async def _start(self, visit: Visit, connection: Connection | None) -> Reply:
-        """Off to the provider, to the code that is typed in elsewhere, or to the question whether to connect."""
-        provider, asked = visit.request.parameters["provider"], dict(visit.request.query)
-        grant, redirect_to = await self._authorizations.grant_of(provider), asked.get("redirect_to")
+        """Off to the provider, to the code that is typed in elsewhere, or to a question that comes before."""
+        provider, query = visit.request.parameters["provider"], dict(visit.request.query)
+        grant, redirect_to = await self._authorizations.grant_of(provider), query.get("redirect_to")
         if grant not in ("authorization_code", "device_code"):
             return await self._ask(visit, provider, connection, redirect_to)
-        connection_uuid = connection.uuid if connection is not None else None
+        asked = self._authorizations.asked(provider)
+        given = given_values(asked, query)
+        if asked and not given and connection is None:
+            return await self._ask_values(visit, None, fields(asked, {}))
         known = self._html.browser(visit.request)
         browser = known or secrets.token_urlsafe(32)
+        try:
+            url = await self._begin(visit, grant, connection, browser, given)
+        except InvalidValue as error:
+            if error.errors.keys().isdisjoint(one.name for one in asked):
+                raise
+            shown = fields(asked, given, error, renewed=connection is not None)
+            return await self._ask_values(visit, connection, shown)
+        cookies = [] if known else [self._html.browser_header(browser)]
+        if _FROM_PAGE in query and grant == "authorization_code":
+            return self._html.onward(visit.request, url, *cookies)
+        return self._html.redirect(url, *cookies)
+
+    async def _begin(
+        self, visit: Visit, grant: str, connection: Connection | None, browser: str, given: dict[str, str]
+    ) -> str:
+        """Where the browser goes now; what is kept with a connection, no address can change."""
+        if connection is None:
+            return await self._begun(visit, grant, None, browser, given)
+        try:
+            return await self._begun(visit, grant, connection.uuid, browser, {})
+        except InvalidValue as error:
+            lacking = {name: value for name, value in given.items() if name in error.errors}
+            if not lacking:
+                raise
+        return await self._begun(visit, grant, connection.uuid, browser, lacking)
+
+    async def _begun(
+        self, visit: Visit, grant: str, connection_uuid: str | None, browser: str, values: dict[str, str]
+    ) -> str:
+        provider, query = visit.request.parameters["provider"], dict(visit.request.query)
+        begun, redirect_to = self._authorizations, query.get("redirect_to")
         if grant == "device_code":
-            handle = await self._authorizations.start_device(
-                visit.caller, provider, browser, connection_uuid, redirect_to
-            )
-            url = f"/oauth/{provider}/device/{handle}"
-        else:
-            url = await self._authorizations.start(
-                visit.caller, provider, browser, connection_uuid, redirect_to, asked.get("login_hint")
-            )
-        return self._html.redirect(url, *([] if known else [self._html.browser_header(browser)]))
+            handle = await begun.start_device(visit.caller, provider, browser, connection_uuid, redirect_to, values)
+            return f"/oauth/{provider}/device/{handle}"
+        hint = query.get("login_hint")
+        return await begun.start(visit.caller, provider, browser, connection_uuid, redirect_to, hint, values)
+
+    async def _ask_values(self, visit: Visit, connection: Connection | None, shown: list[Field]) -> Reply:
+        """What the provider's definition asks the user for, in a form that leads on by the same address."""
+        provider, query = visit.request.parameters["provider"], dict(visit.request.query)
+        # Told before anything is filled in.
+        self._authorizations.target(query.get("redirect_to"))
+        return await self._sessions.page(
+            visit,
+            "parameters.html",
+            422 if wrong(shown) else 200,
+            label=self._authorizations.needs(provider).label,
+            image=f"/imgs/{provider}.svg",
+            connection=connection,
+            fields=shown,
+            focused=wrong(shown) or shown[0],
+            kept={name: query[name] for name in ("redirect_to", "login_hint") if name in query},
+            marker=_FROM_PAGE,
+        )
 
     async def _ask(self, visit: Visit, provider: str, connection: Connection | None, redirect_to: str | None) -> Reply:
         """Whether to connect without a person at the provider, and what has to be known for it."""
+        query, wanted = dict(visit.request.query), self._authorizations.asked(provider)
         asked = _Asked(
             provider=provider,
             connection=connection,
             redirect_to=self._authorizations.target(redirect_to),
             subject=(connection.identity or connection.subject or "") if connection is not None else "",
             # Whoever connected the source first comes back from there with its UUID.
-            source=dict(visit.request.query).get("connection", ""),
+            source=query.get("connection", ""),
+            values=given_values(wanted, query) if connection is None else {},
         )
         return await self._direct(visit, asked, None)
 
@@ -181,6 +247,8 @@ class Browser:
             page = Page(limit=LARGEST_PAGE, provider=needs.source)
             sources = await self._connections.list_page(visit.caller, page)
         first = f"/oauth/{needs.source}/authorize?{urlencode({'redirect_to': asked.again})}"
+        wanted, renewed = self._authorizations.asked(asked.provider), asked.connection is not None
+        shown = fields(wanted, asked.values, error, renewed=renewed, prefix=_PREFIX)
         return await self._sessions.page(
             visit,
             "direct.html",
@@ -189,7 +257,9 @@ class Browser:
             asked=asked,
             sources=sources,
             source_first=first if needs.source_offered else None,
-            problem=_problem(error),
+            fields=shown,
+            focused=wrong(shown),
+            problem=None if wrong(shown) else _problem(error),
         )
 
 

@@ -17,6 +17,7 @@ LARGEST_PAGE = 500
 SORTS = ("created_at", "updated_at", "label")
 FILTERS = ("uuid", "provider", "status", "label")
 INCLUDES = ("status", "scopes", "identity", "health")
+PROVIDER_INCLUDES = ("definition",)
 LONGEST_FILTER = 255
 """Characters; no label, provider or status is longer."""
 
@@ -64,21 +65,27 @@ class Slice(msgspec.Struct, frozen=True):
     per_page: int
     explicit: bool
     cursor: str | None
+    include: frozenset[str] = frozenset()
 
 
-def parse_slice(query: Sequence[tuple[str, str]], names: Sequence[str]) -> Slice:
-    """Check `per_page` and `cursor` of an index whose rows have these names, in order."""
+def parse_slice(query: Sequence[tuple[str, str]], names: Sequence[str], includes: Sequence[str] = ()) -> Slice:
+    """Check `per_page` and `cursor` of an index whose rows have these names, in order.
+
+    `includes`: the extra keys that may be asked for; none: the call has no `include`.
+    """
     given = dict(query)
     errors: dict[str, list[str]] = {}
     per_page = _per_page(given, errors)
     after = given.get("cursor")
     if after is not None and after not in names:
         errors["cursor"] = ["The cursor is not one of ours; begin again without it."]
+    include = _include(given, errors, includes) if includes else frozenset()
     if errors:
         raise InvalidValue(errors)
     start = names.index(after) + 1 if after is not None else 0
     stop = min(start + per_page, len(names))
-    return Slice(start, stop, per_page, "per_page" in given, names[stop - 1] if stop < len(names) else None)
+    cursor = names[stop - 1] if stop < len(names) else None
+    return Slice(start, stop, per_page, "per_page" in given, cursor, include)
 
 
 def parse_include(query: Sequence[tuple[str, str]]) -> frozenset[str]:
@@ -145,10 +152,10 @@ def _filters(given: dict[str, str], errors: dict[str, list[str]]) -> dict[str, s
     return filters
 
 
-def _include(given: dict[str, str], errors: dict[str, list[str]]) -> frozenset[str]:
+def _include(given: dict[str, str], errors: dict[str, list[str]], known: Sequence[str] = INCLUDES) -> frozenset[str]:
     names = frozenset(name for name in given.get("include", "").split(",") if name)
-    if unknown := names - set(INCLUDES):
-        errors["include"] = [f"include knows {', '.join(INCLUDES)}, not {', '.join(sorted(unknown))}."]
+    if unknown := names - set(known):
+        errors["include"] = [f"include knows {', '.join(known)}, not {', '.join(sorted(unknown))}."]
     return names
 
 

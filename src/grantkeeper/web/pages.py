@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
@@ -16,6 +15,7 @@ from grantkeeper.errors import InvalidValue, NotFound
 from grantkeeper.model import Connection, Record
 from grantkeeper.web.connection_row import ConnectionRow, Rows
 from grantkeeper.web.edge import Route
+from grantkeeper.web.gallery import gallery
 from grantkeeper.web.html import Html
 from grantkeeper.web.http import Reply, Request
 from grantkeeper.web.index_query import IndexQuery, next_cursor, parse_index
@@ -114,9 +114,8 @@ class Pages:
 
     async def gallery(self, visit: Visit) -> Reply:
         """The providers that can be connected, and what each will be asked for."""
-        return await self._sessions.page(
-            visit, "connect.html", offers=[self._offer(*o) for o in self._clients.offers()]
-        )
+        search = dict(visit.request.query).get("search", "")
+        return await self._sessions.page(visit, "connect.html", gallery=gallery(self._clients, search))
 
     async def _list(
         self,
@@ -160,19 +159,6 @@ class Pages:
             return False
         client = self._clients.offered(connection.provider)
         return client.revocation_url is not None and client.revocation_style != "none"
-
-    def _offer(self, name: str, label: str) -> dict[str, Any]:
-        meaning = self._clients.catalogue[name].scopes.meaning
-        client = self._clients.offered(name)
-        scopes = client.scopes
-        return {
-            "asks_person": client.asks_person,
-            "label": label,
-            "logo": f"/imgs/{name}.svg",
-            "connect": f"/oauth/{name}/authorize",
-            "meanings": [meaning[scope] for scope in scopes if scope in meaning],
-            "unexplained": [scope for scope in scopes if scope not in meaning],
-        }
 
 
 def _index(cursor: str | None) -> IndexQuery:

@@ -78,7 +78,7 @@ class Public:
         return self._html.page("api.html", request, api=read_document(describe(self._api, self._public_url)))
 
     async def logo(self, request: Request) -> Reply:
-        """A provider's banner."""
+        """A provider's banner, as its definition has it now."""
         name, dot, ending = request.parameters["file"].rpartition(".")
         provider = self._clients.catalogue.get(name)
         if provider is None or f"{dot}{ending}" != ".svg":
@@ -123,8 +123,14 @@ def _cached(request: Request, body: bytes, media_type: bytes, kept: bytes = _DAY
         (b"etag", tag),
         (b"x-content-type-options", b"nosniff"),
     ]
-    if request.header(b"if-none-match") == tag.decode():
+    if _has(request, tag.decode()):
         return Reply(304, b"", headers)
     # An SVG opened by itself could hold scripts: ours holds none, and may run none.
     headers.append((b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'"))
     return Reply(200, body, headers)
+
+
+def _has(request: Request, tag: str) -> bool:
+    """Whether whoever asks has this already (RFC 9110 §13.1.2); what compresses answers on the way weakens tags."""
+    known = (request.header(b"if-none-match") or "").split(",")
+    return any(each.strip().removeprefix("W/") in (tag, "*") for each in known)

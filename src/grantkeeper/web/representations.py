@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from grantkeeper.clock import SECOND, Instant
 from grantkeeper.model import Connection, Login, MustAct, Scope, Status, Summary
+from grantkeeper.web.provider_definition import DefinitionBody
 
 _UTC_EXAMPLE = "2026-01-16T17:10:23.951021Z"
 _ZONE_EXAMPLE = "2026-01-16T13:10:23+00:00"
@@ -46,6 +47,12 @@ class Provider(msgspec.Struct, frozen=True):
         str,
         Meta(description="Opening it in a browser starts a new connection.", extra_json_schema={"format": "uri"}),
     ]
+
+
+class OfferedProvider(Provider, frozen=True):
+    """A service that can be connected here. The last key appears only where `include` asks for it."""
+
+    definition: DefinitionBody | UnsetType = UNSET
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -171,7 +178,7 @@ class ProofBody(msgspec.Struct, frozen=True):
 class ProviderList(msgspec.Struct, frozen=True):
     """The providers that can be connected here; `links` and `meta` as in a list of connections."""
 
-    data: list[Provider]
+    data: list[OfferedProvider]
     links: Links | UnsetType = UNSET
     meta: PageMeta | UnsetType = UNSET
 
@@ -285,6 +292,11 @@ class Representations:
                 name, label, f"{self.public_url}/imgs/{name}.svg", f"{self.public_url}/oauth/{name}/authorize"
             )
         return found
+
+    def offered(self, name: str, label: str, definition: DefinitionBody | UnsetType = UNSET) -> OfferedProvider:
+        """A provider that can be connected here, with what the catalogue knows of it where that is asked for."""
+        shown = self.provider(name, label)
+        return OfferedProvider(shown.name, shown.label, shown.logo_url, shown.authorization_url, definition)
 
     def connection(self, connection: Summary, label: str, include: frozenset[str]) -> ConnectionBody:
         """A connection, with what `include` asks for, which a summary does not have; `label` is its provider's."""
