@@ -127,7 +127,9 @@ def test_reprs_show_no_secret() -> None:
     login = Login(uuid="l", user=user, account=account, created_at=NOW)
     grant = Grant(tokens=tokens(NOW), scopes=("read",))
     device = DeviceCode(device_code="secret-code", user_code="secret-word", verification_uri="https://p.example/go")
-    secrets = AttemptSecrets(code_verifier="secret-verifier", nonce="secret-nonce", dpop_key="secret-key", device=device)
+    secrets = AttemptSecrets(
+        code_verifier="secret-verifier", nonce="secret-nonce", dpop_key="secret-key", device=device
+    )
     attempt = new_authorization(login, secrets=secrets)
     held = new_held_grant(login, grant=grant)
     lease = Lease(connection_uuid="c", owner="o", fence=1, expires_at=NOW)

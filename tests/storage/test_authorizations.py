@@ -12,7 +12,6 @@ from grantkeeper.errors import SealError
 from grantkeeper.model import AttemptSecrets, DeviceCode
 from tests.storage.stores import NOW, Stores, new_authorization, new_held_grant, seconds
 
-
 DEVICE = DeviceCode(device_code="device-code-1", user_code="WDJB-MJHT", verification_uri="https://provider.example/go")
 
 

@@ -42,8 +42,8 @@ from grantkeeper.oauth.authorization import (
     explained,
     new_code_verifier,
     read_callback,
-    standard_names,
     refused,
+    standard_names,
     unsigned_response,
 )
 from grantkeeper.oauth.client import Asked, Client
