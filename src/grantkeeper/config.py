@@ -97,9 +97,7 @@ class ClientSettings(BaseModel):
     token_url: str | None = Field(None, description="The token endpoint, likewise.")
     revocation_url: str | None = Field(None, description="The revocation endpoint (RFC 7009), likewise.")
     userinfo_url: str | None = Field(None, description="Where the connected identity is read, likewise.")
-    pushed_url: str | None = Field(
-        None, description="The pushed authorization request endpoint (RFC 9126), likewise."
-    )
+    pushed_url: str | None = Field(None, description="The pushed authorization request endpoint (RFC 9126), likewise.")
     device_url: str | None = Field(None, description="The device authorization endpoint (RFC 8628), likewise.")
     jwks_url: str | None = Field(None, description="Where the server's public keys are, likewise.")
     issuer: str | None = Field(

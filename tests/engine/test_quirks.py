@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote_plus
 
 import httpx2
 import pytest
 
+from grantkeeper import logs
 from grantkeeper.errors import AuthorizationFailed, InvalidValue, NotFound
 from tests.engine.quirk_answers import DEFAULTS, IDENTITY, LATER_ANSWERS, REFRESH, TOKEN_ANSWERS
 from tests.engine.quirk_requests import AUTHORIZATION, CONNECTION_VALUES, REVOCATION, TOKEN_REQUESTS
-from tests.engine.quirky import Case, Flow, odd_world
+from tests.engine.quirky import Case, Flow, merged, odd_world
 from tests.engine.scenes import token_set
-from tests.support.world import BROWSER
+from tests.support.world import BROWSER, CLIENT_SECRET
 
 CASES = {
     **AUTHORIZATION,
@@ -137,3 +139,37 @@ async def test_a_signed_response_brings_its_values_signed(tmp_path: Path, sqlite
         query = [*httpx2.URL(callback).params.multi_items(), ("company", "666")]
         completed = await world.services.authorizations.complete("demo", query, BROWSER, "test")
         assert (await token_set(world, completed.connection)).parameters == {"company": "12345"}
+
+
+async def test_secrets_in_urls_are_in_no_log(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the provider wants secrets in URLs, nothing that is written about requests shows any, at debug either."""
+    written: list[str] = []
+    monkeypatch.setattr(logs._Sink, "level", logs.DEBUG)
+    monkeypatch.setattr(logs._Sink, "write", written.append)
+    parts = [TOKEN_REQUESTS["token.method"], IDENTITY["identity.token"], REFRESH["refresh.parameters"]]
+    definition = merged(
+        *(case.definition for case in parts), {"token": {"client_authentication": "client_secret_post"}}
+    )
+    talkative = Case(
+        definition=definition,
+        quirks={name: value for case in parts for name, value in case.quirks.items()},
+        breaks=None,
+    )
+    async with odd_world(tmp_path, sqlite_url, talkative) as world:
+        flow = Flow(world, talkative)
+        connection = await flow.connect()
+        secrets = [CLIENT_SECRET, quote_plus(CLIENT_SECRET)]
+        for _ in range(3):
+            tokens = await token_set(world, connection)
+            secrets += [tokens.access_token, tokens.refresh_token or ""]
+            world.provider.fail_next(1, status=503)
+            world.clock.advance(3600)
+            answers = [await world.read_token(connection)]
+            world.clock.advance(3600)
+            answers.append(await world.read_token(connection))
+            assert [answer.status_code for answer in answers] == [503, 200]
+        stored = await world.stored(connection)
+    log = "".join(written)
+    assert log.count('"event":"provider.request"') > 6
+    assert "/token" in log
+    assert not any(secret in text for secret in secrets for text in (log, repr(stored), repr(world.provider.seen)))

@@ -11,13 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from grantkeeper.access import browser_caller
+from grantkeeper.authorize import Completed
+from grantkeeper.authorize.device import DevicePrompt
 from grantkeeper.errors import AuthorizationFailed, InvalidValue
 from grantkeeper.model import Status
 from grantkeeper.urls import fill, fits
 from tests.engine.quirk_requests import SHOPS, shops
 from tests.engine.quirky import Case, Document, Flow, behave, odd_world
 from tests.engine.scenes import connections_of, token_set
-from tests.support.world import World
+from tests.support.world import BROWSER, World
 
 LAX = shops(pattern=".*", example=None)
 """A definition whose author has not thought of what people may type."""
@@ -163,7 +166,7 @@ async def test_a_callback_value_comes_once(tmp_path: Path, sqlite_url: str, brou
         callback = httpx2.URL(world.provider.approve(await flow.begin()))
         query = [*callback.params.multi_items(), *(("realmId", value) for value in brought)]
         with pytest.raises(AuthorizationFailed) as failure:
-            await world.services.authorizations.complete("demo", query, "b" * 43, "test")
+            await world.services.authorizations.complete("demo", query, BROWSER, "test")
         assert failure.value.reason == "callback_value"
         await untouched(world)
 
@@ -175,7 +178,7 @@ async def test_a_denial_brings_no_values(tmp_path: Path, sqlite_url: str) -> Non
         flow = Flow(world, realm)
         query = list(httpx2.URL(world.provider.deny(await flow.begin())).params.multi_items())
         with pytest.raises(AuthorizationFailed) as failure:
-            await world.services.authorizations.complete("demo", query, "b" * 43, "test")
+            await world.services.authorizations.complete("demo", query, BROWSER, "test")
         assert failure.value.reason == "denied"
 
 
@@ -208,6 +211,45 @@ async def test_an_optional_callback_value_stays_until_another_comes(tmp_path: Pa
         world.provider.quirks.callback = {"realm_id": "2"}
         await flow.reauthorize(connection)
         assert (await token_set(world, connection)).parameters == {"realm_id": "2"}
+
+
+@pytest.mark.parametrize("grant", ["device_code", "client_credentials"])
+async def test_other_grants_ask_too(tmp_path: Path, sqlite_url: str, grant: str) -> None:
+    """A device, and a service of its own, get their tokens at the tenant that was said, now and at each refresh."""
+    definition = {key: table for key, table in SHOPS.items() if key != "authorization"} | {
+        "grant": grant,
+        "authorization": None,
+        "device": {"url": "{base_url}/{shop}/device_authorization"} if grant == "device_code" else None,
+        "identity": {"source": "none", "url": None, "label": None},
+    }
+    shop = case(definition, tenants=frozenset({"acme", "globex"}))
+    async with odd_world(tmp_path, sqlite_url, shop) as world:
+        authorizations, caller = world.services.authorizations, browser_caller(world.login)
+        setattr(world.provider.features, grant, True)
+        given = {"shop": "globex"}
+        if grant == "client_credentials":
+            with pytest.raises(InvalidValue):
+                await authorizations.connect_directly(caller, "demo", "test", parameters={"shop": "glob/ex"})
+            completed = await authorizations.connect_directly(caller, "demo", "test", parameters=given)
+        else:
+            with pytest.raises(InvalidValue):
+                await authorizations.start_device(caller, "demo", BROWSER, None, None)
+            handle = await authorizations.start_device(caller, "demo", BROWSER, None, None, given)
+            world.clock.advance(5)
+            prompt = await authorizations.poll_device("demo", handle, BROWSER, "test")
+            assert isinstance(prompt, DevicePrompt)
+            world.provider.approve_device(prompt.user_code)
+            world.clock.advance(5)
+            found = await authorizations.poll_device("demo", handle, BROWSER, "test")
+            assert isinstance(found, Completed)
+            completed = found
+        connection = completed.connection
+        for _ in range(2):
+            world.clock.advance(3600)
+            token = (await world.read_token(connection)).json()["access_token"]
+            assert world.provider.is_good(token)
+        assert (await token_set(world, connection)).parameters == given
+        await Flow(world, shop).disconnect(connection, token)
 
 
 class TestInstances:

@@ -58,8 +58,8 @@ def keyless(http: Http, clock: Clock) -> Sender:
     return Sender(http, HeldKeys(), clock)
 
 
-async def written_request(client: Client, call: Call) -> Request:
+async def written_request(client: Client, call: Call, keys: HeldKeys | None = None) -> Request:
     """A call as it goes over the wire."""
     recorder = Recorder()
-    await keyless(recorder, FakeClock()).call(client, call)
+    await Sender(recorder, keys or HeldKeys(), FakeClock()).call(client, call)
     return recorder.requests[0]

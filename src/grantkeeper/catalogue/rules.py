@@ -51,10 +51,11 @@ def _placeholders(provider: Provider) -> Iterator[str]:
                 yield f"{key}: holds {{{name}}}, but there is no [parameters.{name}]"
     if CLIENT_ID in provider.parameters:
         yield f"parameters.{CLIENT_ID}: is taken: it stands for the client id in revocation.url"
-    for text in _texts(provider):
+    for text in (*provider.api.hosts, *_texts(provider)):
         for name in placeholders(text):
             used.add(name)
-            if name not in {*provider.parameters, *provider.callback, *provider.kept}:
+            later = {*provider.callback, *provider.kept} if text in provider.api.hosts else set()
+            if name not in provider.parameters.keys() | later:
                 yield f"parameters.{name}: is missing, and {text} holds it"
     for name in provider.parameters.keys() - used - {CLIENT_ID}:
         yield f"parameters.{name}: is used by no URL"
@@ -64,8 +65,7 @@ def _placeholders(provider: Provider) -> Iterator[str]:
 
 
 def _texts(provider: Provider) -> Iterator[str]:
-    """What may hold placeholders besides URLs."""
-    yield from provider.api.hosts
+    """What may hold placeholders of the definition's own parameters besides URLs."""
     yield from provider.authorization.parameters.values()
     yield from provider.token.parameters.values()
     yield provider.authorization.redirect_uri or ""
@@ -76,6 +76,11 @@ _TAKEN = ("connection", "csrf", "login_hint", "redirect_to", "search", "source",
 
 
 def _parameters(provider: Provider) -> Iterator[str]:
+    if provider.callback and provider.grant != "authorization_code":
+        yield "callback: is used with grant = 'authorization_code' only"
+    asked = {name for name, parameter in provider.parameters.items() if parameter.ask == "connection"}
+    if provider.authorization.signed_response and asked & set(placeholders(provider.signatures.jwks_url or "")):
+        yield "signatures.jwks_url: must not hold what the user gives: it is needed before we know whose answer it is"
     for name, parameter in provider.parameters.items():
         if name in _TAKEN:
             yield f"parameters.{name}: is taken: the page that asks for it has a field of that name"

@@ -179,7 +179,8 @@ def _endpoints(client: Client) -> list[tuple[str, str]]:
     }
     hosts: dict[str, tuple[str, str]] = {}
     for what, url in urls.items():
-        if url:
+        # What is kept with connections stands in some: there is no host to look at without one.
+        if url and "{" not in url:
             hosts.setdefault(urlsplit(url).netloc, (what, url))
     return list(hosts.values())
 

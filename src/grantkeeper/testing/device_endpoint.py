@@ -36,6 +36,8 @@ class DeviceEndpoint:
         terms = Terms(
             resources=resources_asked(self._ground, form),
             authorization_details=details_asked(self._ground, form),
+            offline=self._ground.quirks.refresh_tokens,
+            tenant=request.tenant,
         )
         device_code, user_code = f"fake-device-{secrets.token_urlsafe(32)}", _new_user_code()
         row = DeviceRow(
@@ -68,7 +70,7 @@ class DeviceEndpoint:
         key = digest(required(asked.form, "device_code"))
         row = self._devices.get(key)
         now = self._ground.clock.now()
-        if row is None or row.client_id != asked.client.client_id:
+        if row is None or row.client_id != asked.client.client_id or row.terms.tenant != asked.tenant:
             return OAuthError("invalid_grant", "The device code is unknown.")
         if row.state == "spent":
             return OAuthError("invalid_grant", "The device code has been used before.")
@@ -145,7 +147,7 @@ class DeviceEndpoint:
         return self._ground.tokens.issue(
             grant_id,
             tuple(row.scopes.split()),
-            generation=None if "refresh_token" in self._ground.policy.omit else 1,
+            generation=None if "refresh_token" in self._ground.policy.omit or not row.terms.offline else 1,
             facts=TokenFacts(jkt=asked.jkt, audience=row.terms.resources),
         )
 

@@ -10,7 +10,7 @@ from grantkeeper.testing.features import CLIENT_CREDENTIALS, JWT_BEARER, TOKEN_E
 from grantkeeper.testing.ground import Ground
 from grantkeeper.testing.jwt_reading import BadJwt, Claims, SeenIds, check_claims, read_jwt, unverified
 from grantkeeper.testing.token_endpoint import GrantHandler, Outcome, TokenRequest
-from grantkeeper.testing.vocabulary import FakeGrant, IssuedTokens, OAuthError, TokenFacts
+from grantkeeper.testing.vocabulary import FakeGrant, IssuedTokens, OAuthError, Terms, TokenFacts
 
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 JWT_TOKEN = "urn:ietf:params:oauth:token-type:jwt"
@@ -110,6 +110,10 @@ class OtherGrants:
         scopes = scopes_asked(self._ground, asked.form) if scopes is None else scopes
         facts = TokenFacts(jkt=asked.jkt, audience=(*audience, *resources_asked(self._ground, asked.form)), actor=actor)
         grant_id = self._ground.store.add_grant(
-            client_id=client_id, subject=subject, scopes=" ".join(scopes), now=self._ground.clock.now()
+            client_id=client_id,
+            subject=subject,
+            scopes=" ".join(scopes),
+            now=self._ground.clock.now(),
+            terms=Terms(tenant=asked.tenant),
         )
         return self._ground.tokens.issue(grant_id, scopes, generation=None, facts=facts)

@@ -53,6 +53,7 @@ from grantkeeper.testing.vocabulary import (
 _PAGES = ("/authorize", "/consent", "/settings", "/device")
 _SECRET_PARAMETERS = frozenset(
     {
+        "access_token",
         "actor_token",
         "assertion",
         "client_assertion",
@@ -294,7 +295,8 @@ class FakeProvider(ScriptedEndpoints):
     def _seen(self, endpoint: str, request: Request, form: Parameters) -> SeenRequest:
         presented = form.get("refresh_token") if endpoint == "token" else None
         row = self._ground.store.refresh_token(presented) if presented else None
-        parameters = {name: "…" if name in _SECRET_PARAMETERS else value for name, value in form.items().items()}
+        secret = _SECRET_PARAMETERS | {self.quirks.exchange_parameter}
+        parameters = {name: "…" if name in secret else value for name, value in form.items().items()}
         return SeenRequest(
             endpoint=endpoint,
             method=request.method,
