@@ -23,7 +23,7 @@ from grantkeeper.model import AttemptSecrets
 from grantkeeper.oauth.authorization import authorization_parameters, code_challenge, front_channel_url
 from grantkeeper.oauth.client import Client
 from grantkeeper.oauth.grants import client_credentials_call, exchange_call, refresh_call
-from grantkeeper.urls import PLACEHOLDER
+from grantkeeper.urls import PLACEHOLDER, fill
 from tests.support.documented import CATALOGUE, CLIENT_ID, CLIENT_SECRET, KEPT, by_its_name, connected, examples, sent
 
 FOLDER = Path(__file__).parent / "catalogue"
@@ -42,10 +42,16 @@ def url_of(client: Client) -> str:
     return front_channel_url(client, authorization_parameters(client, "our-state", secrets))
 
 
-def check_url(url: str, provider: Provider) -> None:
-    """Nothing is left to be filled in, and nobody listens on the way."""
+def check_url(url: str, provider: Provider, template: str | None) -> None:
+    """It leads where the definition says; nothing is left to be filled in, and nobody listens on the way."""
+    assert _fits(template or url, url)
     assert url.startswith("https://") or provider.verified.basis == "product"
     assert not PLACEHOLDER.search(unquote_plus(url))
+
+
+def filled(parameters: dict[str, str], provider: Provider) -> dict[str, str]:
+    """Further parameters of a definition, with the example values in their places."""
+    return {name: fill(value, examples(provider)) for name, value in parameters.items()}
 
 
 def once_each(pairs: list[tuple[str, str]]) -> dict[str, str]:
@@ -70,12 +76,12 @@ def test_authorization_url_is_as_the_definition_says(name: str) -> None:
     if scopes := provider.scopes.requested():
         own[request.scope_parameter] = provider.scopes.separator.join(scopes)
 
-    check_url(url, provider)
-    assert by_its_name({**client.authorization_parameters, **own}, request.rename).items() <= found.items()
-    check_old_names(found, request.rename, client.authorization_parameters)
+    check_url(url, provider, request.url)
+    extra = filled(request.parameters, provider)
+    assert by_its_name(extra | own, request.rename).items() <= found.items()
+    check_old_names(found, request.rename, extra)
     challenge = (found.get("code_challenge"), found.get("code_challenge_method"))
     assert challenge == ((code_challenge(VERIFIER), "S256") if request.pkce == "S256" else (None, None))
-    assert request.parameters.keys() == client.authorization_parameters.keys()
     assert bool(scopes) == (request.scope_parameter in found or request.rename.get("scope") in found)
     assert CLIENT_SECRET not in url
 
@@ -99,8 +105,8 @@ def check_who_asks(provider: Provider, headers: dict[str, str], found: dict[str,
 async def test_token_request_is_as_the_definition_says(name: str) -> None:
     """What redeems a code, or asks without a person: who asks, how it is written, and what goes along."""
     client, provider = connected(name), CATALOGUE[name]
-    token, own = provider.token, {"grant_type": provider.grant}
-    call = client_credentials_call(client)
+    token, call = provider.token, client_credentials_call(client)
+    own: dict[str, str] = {"grant_type": provider.grant}
     if provider.grant == "authorization_code":
         call = exchange_call(client, "our-code", VERIFIER if client.pkce else None)
         own |= {"code": "our-code", "redirect_uri": client.redirect_uri}
@@ -108,39 +114,34 @@ async def test_token_request_is_as_the_definition_says(name: str) -> None:
     request, pairs = await sent(client, call)
     found = once_each(pairs)
 
-    check_url(request.url, provider)
+    extra = filled(token.parameters, provider)
+    check_url(request.url, provider, token.url)
     assert request.method == token.method
     json_body = request.headers.get("content-type") == "application/json"
     assert json_body == (token.encoding == "json" and token.method == "POST")
     check_who_asks(provider, request.headers, found)
-    check_old_names(found, token.rename, client.token_parameters)
-    assert by_its_name({**own, **client.token_parameters}, token.rename).items() <= found.items()
-    assert token.parameters.keys() == client.token_parameters.keys()
+    check_old_names(found, token.rename, extra)
+    assert by_its_name(own | extra, token.rename).items() <= found.items()
     assert {key.lower(): value for key, value in token.headers.items()}.items() <= request.headers.items()
 
 
-_SPOILT = pytest.mark.xfail(strict=True, reason="token.parameters win over refresh.parameters of the same name")
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=_SPOILT) if name == "basecamp" else name for name in REFRESHED]
-)
-async def test_refresh_is_as_the_definition_says(name: str) -> None:
+@pytest.mark.parametrize("name", REFRESHED)
+def test_refresh_is_as_the_definition_says(name: str) -> None:
     """The refresh token by its name, at the right place, with scopes and redirect URI only where they are wanted."""
     client, provider = connected(name), CATALOGUE[name]
     refresh, scopes = provider.refresh, provider.scopes.requested()
     request, pairs = await sent(client, refresh_call(client, "our-token", scopes))
     found = once_each(pairs)
-    own = {"grant_type": refresh.grant_type, refresh.token_parameter: "our-token"} | client.token_parameters
+    own = {"grant_type": refresh.grant_type, refresh.token_parameter: "our-token"}
+    own |= filled(provider.token.parameters, provider)
     own |= {"redirect_uri": client.redirect_uri} if refresh.send_redirect_uri else {}
     own |= {"scope": provider.scopes.separator.join(scopes)} if refresh.send_scope and scopes else {}
 
-    check_url(request.url, provider)
-    assert request.url.partition("?")[0] == (client.refresh_url or client.token_url).partition("?")[0]
+    check_url(request.url, provider, refresh.url or provider.token.url)
     check_who_asks(provider, request.headers, found)
     assert by_its_name(own | refresh.parameters, provider.token.rename).items() <= found.items()
     assert ("redirect_uri" in found) == refresh.send_redirect_uri
-    assert ("scope" in found) == (refresh.send_scope and bool(scopes) or "scope" in refresh.parameters)
+    assert ("scope" in found) == ((refresh.send_scope and bool(scopes)) or "scope" in refresh.parameters)
 
 
 @pytest.mark.parametrize("name", NAMES)

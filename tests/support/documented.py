@@ -73,9 +73,7 @@ def _settings(provider: Provider) -> ClientSettings:
         supplied = {key: f"https://operator.example/{key}" for key in ("authorization_url", "token_url", "issuer")}
     asked = {name for name, parameter in provider.parameters.items() if parameter.ask == "connection"}
     operators = {name: value for name, value in examples(provider).items() if name not in asked}
-    return ClientSettings(
-        client_id=CLIENT_ID, client_secret=SecretStr(CLIENT_SECRET), parameters=operators, **supplied
-    )
+    return ClientSettings(client_id=CLIENT_ID, client_secret=SecretStr(CLIENT_SECRET), parameters=operators, **supplied)
 
 
 def _found(provider: Provider) -> Found:

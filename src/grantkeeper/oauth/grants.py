@@ -35,7 +35,8 @@ def refresh_call(client: Client, refresh_token: str, scopes: tuple[str, ...]) ->
         parameters["scope"] = client.scope_separator.join(wanted)
     if client.refresh_sends_redirect_uri:
         parameters["redirect_uri"] = client.redirect_uri
-    return _token_call(client, client.refresh_url or client.token_url, parameters | client.refresh_parameters)
+    call = _token_call(client, client.refresh_url or client.token_url, parameters)
+    return msgspec.structs.replace(call, parameters={**call.parameters, **client.refresh_parameters})
 
 
 def client_credentials_call(client: Client) -> Call:
