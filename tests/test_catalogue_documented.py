@@ -126,7 +126,7 @@ async def test_token_request_is_as_the_definition_says(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", REFRESHED)
-def test_refresh_is_as_the_definition_says(name: str) -> None:
+async def test_refresh_is_as_the_definition_says(name: str) -> None:
     """The refresh token by its name, at the right place, with scopes and redirect URI only where they are wanted."""
     client, provider = connected(name), CATALOGUE[name]
     refresh, scopes = provider.refresh, provider.scopes.requested()
