@@ -51,7 +51,8 @@ def check_url(url: str, provider: Provider, template: str | None) -> None:
 
 def filled(parameters: dict[str, str], provider: Provider) -> dict[str, str]:
     """Further parameters of a definition, with the example values in their places."""
-    return {name: fill(value, examples(provider)) for name, value in parameters.items()}
+    values = examples(provider) | {name: KEPT[name] for name in provider.callback}
+    return {name: fill(value, values) for name, value in parameters.items()}
 
 
 def once_each(pairs: list[tuple[str, str]]) -> dict[str, str]:

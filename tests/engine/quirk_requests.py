@@ -200,6 +200,14 @@ CONNECTION_VALUES = {
         quirks={"callback": {"company": "12345"}, "instance": "12345"},
         breaks="connected",
     ),
+    "callback.NAME-in-the-token-request": Case(
+        definition={
+            "callback": {"company": {"pattern": "[0-9]+"}},
+            "token": {"parameters": {"context": "{company}"}},
+        },
+        quirks={"callback": {"company": "12345"}, "token_parameters": {"context": "12345"}},
+        breaks="callback",
+    ),
     "callback.NAME.parameter": Case(
         definition={
             "callback": {"realm_id": {"pattern": "[0-9]+", "parameter": "realmId"}},

@@ -51,10 +51,9 @@ def _placeholders(provider: Provider) -> Iterator[str]:
                 yield f"{key}: holds {{{name}}}, but there is no [parameters.{name}]"
     if CLIENT_ID in provider.parameters:
         yield f"parameters.{CLIENT_ID}: is taken: it stands for the client id in revocation.url"
-    for text in (*provider.api.hosts, *_texts(provider)):
+    for text, later in _texts(provider):
         for name in placeholders(text):
             used.add(name)
-            later = {*provider.callback, *provider.kept} if text in provider.api.hosts else set()
             if name not in provider.parameters.keys() | later:
                 yield f"parameters.{name}: is missing, and {text} holds it"
     for name in provider.parameters.keys() - used - {CLIENT_ID}:
@@ -64,11 +63,15 @@ def _placeholders(provider: Provider) -> Iterator[str]:
         yield f"parameters.{name}: the same name stands for two values"
 
 
-def _texts(provider: Provider) -> Iterator[str]:
-    """What may hold placeholders of the definition's own parameters besides URLs."""
-    yield from provider.authorization.parameters.values()
-    yield from provider.token.parameters.values()
-    yield provider.authorization.redirect_uri or ""
+def _texts(provider: Provider) -> Iterator[tuple[str, set[str]]]:
+    """What may hold placeholders besides URLs, with those that have a value by then besides the parameters."""
+    called_back = set(provider.callback)
+    for host in provider.api.hosts:
+        yield host, called_back | provider.kept
+    for value in provider.token.parameters.values():
+        yield value, called_back
+    for value in (*provider.authorization.parameters.values(), provider.authorization.redirect_uri or ""):
+        yield value, set()
 
 
 _TAKEN = ("connection", "csrf", "login_hint", "redirect_to", "search", "source", "subject")

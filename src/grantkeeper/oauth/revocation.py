@@ -38,14 +38,7 @@ def revocation_call(client: Client, tokens: TokenSet) -> Call | None:
         )
     parameters: dict[str, str | list[str]] = {"token": token, "token_type_hint": hint}
     encoding: Literal["form", "json"] = "json" if client.revocation_style == "json" else "form"
-    return Call(
-        url=client.revocation_url,
-        parameters=parameters,
-        encoding=encoding,
-        authentication=authentication,
-        # Who calls us otherwise at the token endpoint does so here.
-        renames={name: other for name, other in client.token_renames.items() if name.startswith("client_")},
-    )
+    return Call(url=client.revocation_url, parameters=parameters, encoding=encoding, authentication=authentication)
 
 
 def revocation_response(client: Client, response: Response, now: Instant) -> None:
