@@ -24,7 +24,7 @@ from tests.support.grants import client_settings, open_grants
 from tests.support.process import Process, grantkeeper
 from tests.support.world import EMAIL, PUBLIC_URL, World
 
-NAMES = ("telly", "robot", "desk", "swap", "sso")
+NAMES = ("telly", "robot", "desk", "swap", "sso", "depot")
 CONNECT = ("connections", "connect")
 UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 CODE = r"^    ([A-Z]{4}-[A-Z]{4})$"
@@ -171,6 +171,18 @@ class TestWithoutAPerson:
         tokens = await world.read_token(made)
         assert tokens.status_code == 200
         assert tokens.json()["access_token"] not in result.output
+
+    async def test_values(self, world: World, operator: Installation) -> None:
+        """What the definition asks for each connection is given by name; what is missing or wrong is named."""
+        made = await made_by(operator, "depot", "--value", "tenant=acme", "--value", "region=us")
+        assert made["provider"] == "depot"
+        [connection] = await connections(world)
+        assert await world.services.store.parameters(connection) == {"tenant": "acme", "region": "us"}
+        for wrong in ([], ["--value", "tenant=a/b"]):
+            refused = await operator.meanwhile(*CONNECT, "depot", "--user", EMAIL, *wrong, code=1)
+            assert "Give it with --value tenant=…." in refused.stderr, wrong
+        await operator.meanwhile(*CONNECT, "depot", "--user", EMAIL, "--value", "acme", code=2)
+        assert len(await connections(world)) == 1
 
     async def test_jwt_bearer(self, world: World, operator: Installation) -> None:
         """For whom has to be said, and how."""

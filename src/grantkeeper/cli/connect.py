@@ -31,6 +31,7 @@ class Asked(Record, frozen=True):
     subject: str | None
     source: str | None
     label: str | None
+    values: dict[str, str]
 
 
 @click.command("connect", short_help="Connect a provider without a browser here.")
@@ -41,6 +42,13 @@ class Asked(Record, frozen=True):
 )
 @click.option("--subject", metavar="NAME", help="For whom to connect, where a signed statement says it (RFC 7523).")
 @click.option("--source", metavar="UUID", help="The connection whose access is exchanged (RFC 8693).")
+@click.option(
+    "--value",
+    "values",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="What the provider's definition asks for each connection, such as `subdomain=acme`; repeat it for more.",
+)
 @click.option("--label", help="What to call the connection; by default it is named after the provider.")
 @json_option
 @pass_options
@@ -51,6 +59,7 @@ def connect(
     account_uuid: str | None,
     subject: str | None,
     source: str | None,
+    values: tuple[str, ...],
     label: str | None,
     as_json: bool,
 ) -> None:
@@ -66,6 +75,7 @@ def connect(
         subject=subject,
         source=source,
         label=clean_label(label) if label is not None else None,
+        values=dict(_pair(value) for value in values),
     )
 
     async def work(services: Services) -> Connection:
@@ -110,23 +120,38 @@ async def _connected(services: Services, caller: Caller, asked: Asked, request_i
     if grant == "authorization_code":
         page = f"{services.settings.public_url}/oauth/{asked.provider}/authorize"
         raise CommandFailed(f"{asked.provider} is connected with a browser. Open {page} and sign in as {asked.user}.")
-    if grant == "device_code":
-        return await _by_code(services, caller, asked.provider, request_id)
     try:
+        if grant == "device_code":
+            return await _by_code(services, caller, asked.provider, asked.values, request_id)
         return await services.authorizations.connect_directly(
-            caller, asked.provider, request_id, subject=asked.subject, source_uuid=asked.source
+            caller,
+            asked.provider,
+            request_id,
+            subject=asked.subject,
+            source_uuid=asked.source,
+            parameters=asked.values,
         )
     except InvalidValue as error:
-        option = next((f" Give it with --{field}." for field in error.errors if field in ("subject", "source")), "")
-        raise CommandFailed(f"{error.message}{option}") from None
+        field = next(iter(error.errors))
+        option = f"--{field}" if field in ("subject", "source") else f"--value {field}=…"
+        raise CommandFailed(f"{error.message} Give it with {option}.") from None
 
 
-async def _by_code(services: Services, caller: Caller, provider: str, request_id: str) -> Completed:
+def _pair(value: str) -> tuple[str, str]:
+    name, equals, given = value.partition("=")
+    if not equals or not name:
+        raise click.BadParameter("must be NAME=VALUE, such as subdomain=acme", param_hint="--value")
+    return name, given
+
+
+async def _by_code(
+    services: Services, caller: Caller, provider: str, values: dict[str, str], request_id: str
+) -> Completed:
     """Shows the code, and waits until somebody has typed it in (RFC 8628 §3.3, §3.4)."""
     from grantkeeper.authorize import Completed
 
     browser = secrets.token_urlsafe(32)
-    handle = await services.authorizations.start_device(caller, provider, browser, None, None)
+    handle = await services.authorizations.start_device(caller, provider, browser, None, None, values)
     told = False
     try:
         while True:
