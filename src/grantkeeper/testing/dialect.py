@@ -202,16 +202,18 @@ class Dialect:
         return said
 
     def _stated(self, lifetime: int) -> object:
-        now = self._ground.clock.now()
-        end = now + lifetime * SECOND
-        forms: dict[str, object] = {
-            "seconds": lifetime,
-            "milliseconds": lifetime * 1000,
-            "at_seconds": end // SECOND,
-            "at_milliseconds": end * 1000 // SECOND,
-            "at_iso": datetime.fromtimestamp(end / SECOND, UTC).isoformat(),
-        }
-        return forms[self._quirks.expiry]
+        end = self._ground.clock.now() + lifetime * SECOND
+        match self._quirks.expiry:
+            case "milliseconds":
+                return lifetime * 1000
+            case "at_seconds":
+                return end // SECOND
+            case "at_milliseconds":
+                return end * 1000 // SECOND
+            case "at_iso":
+                return datetime.fromtimestamp(end / SECOND, UTC).isoformat()
+            case _:
+                return lifetime
 
     def _bad(self, members: Mapping[str, object]) -> dict[str, object]:
         code = str(members.get("error"))
