@@ -12,26 +12,10 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.support.acme import ACME, own_folder
 from tests.support.command_line import Installation
 from tests.support.process import Process, free_port, grantkeeper
 
-ACME = """
-schema = 1
-name = "acme"
-label = "Acme"
-category = ["accounting"]
-colour = "#0f766e"
-
-[verified]
-basis = "documentation"
-date = 2026-11-22
-
-[authorization]
-url = "https://acme.example/authorize"
-
-[token]
-url = "https://acme.example/token"
-"""
 READ = r'^\{.*"definitions\.read".*$'
 REFUSED = r'^\{.*"definitions\.refused".*$'
 
@@ -39,10 +23,7 @@ REFUSED = r'^\{.*"definitions\.refused".*$'
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
     """The operator's directory, with one definition in it."""
-    folder = tmp_path / "own"
-    folder.mkdir()
-    (folder / "acme.toml").write_text(ACME)
-    return folder
+    return own_folder(tmp_path)
 
 
 @pytest.fixture

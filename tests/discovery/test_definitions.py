@@ -15,35 +15,16 @@ import pytest
 from grantkeeper import logs
 from grantkeeper.catalogue import load_catalogue
 from tests.discovery.servers import Server
+from tests.support.acme import ACME, own_folder
 from tests.support.world import World, open_world
 
 CREDENTIALS = {"client_id": "id-1", "client_secret": "hush-hush"}
-ACME = """
-schema = 1
-name = "acme"
-label = "Acme"
-category = ["accounting"]
-colour = "#0f766e"
-
-[verified]
-basis = "documentation"
-date = 2026-11-22
-
-[authorization]
-url = "https://acme.example/authorize"
-
-[token]
-url = "https://acme.example/token"
-"""
 
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
     """The operator's directory, with one definition in it."""
-    folder = tmp_path / "own"
-    folder.mkdir()
-    (folder / "acme.toml").write_text(ACME)
-    return folder
+    return own_folder(tmp_path)
 
 
 @pytest.fixture

@@ -129,9 +129,9 @@ class Authorizations:
         provider is told of who signs in, where its definition lets it be told. `parameters`: what the provider's
         definition asks of the user (`asked`); InvalidValue where something is missing.
         """
-        client, connection = await self._begin(caller, provider, "authorization_code", connection_uuid)
-        values = await self._values(client, connection, parameters)
-        client = client.filled(values)
+        client, connection, values = await self._begin(
+            caller, provider, "authorization_code", connection_uuid, parameters
+        )
         state = random.token_urlsafe(32)
         secrets = AttemptSecrets(
             code_verifier=new_code_verifier() if client.pkce else None,
@@ -144,8 +144,7 @@ class Authorizations:
         try:
             url = await self._requests.url(client, state, secrets, hint)
         except ProviderError as error:
-            logs.event("authorization.not_started", provider=provider, reason=error.message, code=error.code)
-            raise explained(client.label, error, retry_url(attempt)) from None
+            raise self._told("authorization.not_started", provider, error, retry_url(attempt)) from None
         await self._store.add(attempt)
         return url
 
@@ -171,8 +170,7 @@ class Authorizations:
             error.retry_url = error.retry_url or again
             raise
         except ProviderError as error:
-            logs.event("authorization.failed", provider=provider, reason=error.message, code=error.code)
-            raise explained(self._clients.label(provider), error, again) from None
+            raise self._told("authorization.failed", provider, error, again) from None
 
     async def start_device(
         self,
@@ -184,17 +182,14 @@ class Authorizations:
         parameters: Mapping[str, str] = {},
     ) -> str:
         """Ask for a code that is typed in elsewhere (RFC 8628 §3.1); the handle under which it is waited for."""
-        client, connection = await self._begin(caller, provider, "device_code", connection_uuid)
-        values = await self._values(client, connection, parameters)
-        client = client.filled(values)
+        client, _, values = await self._begin(caller, provider, "device_code", connection_uuid, parameters)
         handle = random.token_urlsafe(32)
         secrets = AttemptSecrets(dpop_key=_dpop_key(client), parameters=values)
         attempt = self._attempt(caller, client, handle, browser, connection_uuid, redirect_to, secrets)
         try:
             device, expires_at = await self._devices.begin(client)
         except ProviderError as error:
-            logs.event("authorization.not_started", provider=provider, reason=error.message, code=error.code)
-            raise explained(client.label, error, retry_url(attempt)) from None
+            raise self._told("authorization.not_started", provider, error, retry_url(attempt)) from None
         secrets = msgspec.structs.replace(secrets, device=device)
         attempt = msgspec.structs.replace(attempt, secrets=secrets, expires_at=expires_at)
         await self._store.add(attempt)
@@ -222,10 +217,10 @@ class Authorizations:
             completed = await self._to_its_end(self._poll(client, attempt, request_id))
             return completed or prompt_for(client, attempt)
         except ProviderError as error:
-            logs.event("authorization.failed", provider=provider, reason=error.message, code=error.code)
+            again = retry_url(attempt)
+            failed = self._told("authorization.failed", provider, error, again)
             await self._store.take(attempt, self._clock.now())
-            label, again = self._clients.label(provider), retry_url(attempt)
-            raise ended(label, error.code, again) or explained(label, error, again) from None
+            raise ended(self._clients.label(provider), error.code, again) or failed from None
 
     async def abandon(self, provider: str, handle: str, browser: str) -> bool:
         """End a device authorization that nobody waits for any more; False where it has been agreed to already.
@@ -256,9 +251,7 @@ class Authorizations:
         `subject`: for whom an assertion speaks; `source_uuid`: the connection whose token is exchanged. InvalidValue
         where the provider's definition wants one and it is missing.
         """
-        client, connection = await self._begin(caller, provider, None, connection_uuid)
-        values = await self._values(client, connection, parameters)
-        client = client.filled(values)
+        client, _, values = await self._begin(caller, provider, None, connection_uuid, parameters)
         renewal = renewal_for(client, subject, source_uuid)
         origin = Origin(
             account_uuid=caller.account_uuid,
@@ -274,8 +267,7 @@ class Authorizations:
             secrets = AttemptSecrets(dpop_key=_dpop_key(client), parameters=values)
             return await self._to_its_end(self._finish(client, origin, call, secrets, renewal))
         except ProviderError as error:
-            logs.event("authorization.failed", provider=provider, reason=error.message, code=error.code)
-            raise explained(client.label, error, again) from None
+            raise self._told("authorization.failed", provider, error, again) from None
 
     async def keep_held(self, caller: Caller, handle: str, request_id: str) -> Completed:
         """The user wants a held grant as a connection of its own."""
@@ -297,20 +289,29 @@ class Authorizations:
             await asyncio.wait(self._going_on)
 
     async def _begin(
-        self, caller: Caller, provider: str, grant: str | None, connection_uuid: str | None
-    ) -> tuple[Client, Connection | None]:
-        """The client to begin with, and the connection to renew; NotFound where there is none for that grant."""
+        self,
+        caller: Caller,
+        provider: str,
+        grant: str | None,
+        connection_uuid: str | None,
+        parameters: Mapping[str, str],
+    ) -> tuple[Client, Connection | None, dict[str, str]]:
+        """The client to begin with, the connection to renew, and the values that the client is filled with.
+
+        NotFound where there is no such connection, or none for that grant (None: any that needs no person).
+        """
         caller.require(Scope.CONNECTIONS_WRITE)
         await self._discovery.ensure(provider)
         client = self._clients.offered(provider)
         if client.grant != grant and (grant is not None or client.asks_person):
             raise NotFound("This provider is connected in another way.")
-        if connection_uuid is None:
-            return client, None
-        connection = await self._connections.get(caller.account_uuid, connection_uuid)
-        if connection is None or connection.provider != provider:
-            raise NotFound("There is no such connection.")
-        return client, connection
+        connection = None
+        if connection_uuid is not None:
+            connection = await self._connections.get(caller.account_uuid, connection_uuid)
+            if connection is None or connection.provider != provider:
+                raise NotFound("There is no such connection.")
+        values = await self._values(client, connection, parameters)
+        return client.filled(values), connection, values
 
     async def _values(self, client: Client, connection: Connection | None, given: Mapping[str, str]) -> dict[str, str]:
         """What the user says for this connection, or has said when it was made; InvalidValue names what is missing."""
@@ -414,6 +415,11 @@ class Authorizations:
             raise InvalidValue({"source": [problem]})
         _, tokens = await self._refresher.fresh(caller.account_uuid, renewal.source_uuid, 60)
         return tokens.access_token
+
+    def _told(self, event: str, provider: str, error: ProviderError, again: str) -> AuthorizationFailed:
+        """What an error means for the person, once it is written down for the operator."""
+        logs.event(event, provider=provider, reason=error.message, code=error.code)
+        return explained(self._clients.label(provider), error, again)
 
     async def _to_its_end(self, work: Coroutine[Any, Any, _T]) -> _T:
         """The outcome of `work`, which goes on if its caller leaves."""

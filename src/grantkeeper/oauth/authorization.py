@@ -24,7 +24,7 @@ from grantkeeper.oauth import dpop
 from grantkeeper.oauth.client import Client
 from grantkeeper.oauth.grants import in_a_form
 from grantkeeper.oauth.message import Response, renamed
-from grantkeeper.oauth.token import error_code, error_for
+from grantkeeper.oauth.token import good_answer
 
 _ERROR_CODE = re.compile(r"[A-Za-z0-9_.\-]{1,40}")
 # An absolute URI (RFC 9126 §2.2), short enough for an address bar.
@@ -95,17 +95,7 @@ def front_channel_url(client: Client, parameters: Mapping[str, Any]) -> str:
 
 def pushed_response(client: Client, response: Response, now: Instant) -> str:
     """The `request_uri` that stands for a pushed request (RFC 9126 §2.2), or the ProviderError that came instead."""
-    if response.status == 429 or response.status >= 500:
-        raise ProviderUnavailable(
-            f"{client.label} answered HTTP {response.status} to the pushed request",
-            retry_after=response.retry_after(now),
-        )
-    document = response.json_object()
-    if response.status >= 300:
-        code = error_code(document.get("error"))
-        if code is None:
-            raise ProviderProtocolError(f"{client.label} answered HTTP {response.status} to the pushed request")
-        raise error_for(client, code, response.status)
+    document = good_answer(client, response, now, "to the pushed request")
     request_uri = document.get("request_uri")
     if not isinstance(request_uri, str) or not _REQUEST_URI.fullmatch(request_uri):
         raise ProviderProtocolError(f"{client.label} gave no request_uri for the pushed request", code="no_request_uri")

@@ -6,11 +6,11 @@ import re
 from urllib.parse import urlsplit
 
 from grantkeeper.clock import SECOND, Instant
-from grantkeeper.errors import ProviderProtocolError, ProviderUnavailable
+from grantkeeper.errors import ProviderProtocolError
 from grantkeeper.model import DeviceCode
 from grantkeeper.oauth.client import Client
 from grantkeeper.oauth.message import Response
-from grantkeeper.oauth.token import error_code, error_for
+from grantkeeper.oauth.token import good_answer
 
 _INTERVAL = 5
 _LONGEST_INTERVAL = 60
@@ -23,17 +23,7 @@ _ADDRESS = re.compile(r"[!-\[\]-~]{1,1000}")
 
 def device_authorization_response(client: Client, response: Response, now: Instant) -> tuple[DeviceCode, Instant]:
     """The codes, and when they end; the ProviderError that came instead of them."""
-    if response.status == 429 or response.status >= 500:
-        raise ProviderUnavailable(
-            f"{client.label} answered HTTP {response.status} when asked for a code",
-            retry_after=response.retry_after(now),
-        )
-    document = response.json_object()
-    if response.status >= 300:
-        code = error_code(document.get("error"))
-        if code is None:
-            raise ProviderProtocolError(f"{client.label} answered HTTP {response.status} when asked for a code")
-        raise error_for(client, code, response.status)
+    document = good_answer(client, response, now, "when asked for a code")
     device_code, user_code = document.get("device_code"), document.get("user_code")
     if not isinstance(device_code, str) or not _DEVICE_CODE.fullmatch(device_code):
         raise ProviderProtocolError(f"{client.label} gave no device_code", code="no_device_code")

@@ -67,10 +67,10 @@ class Sender:
         if client.identity.token == "query":
             query = urlencode({"access_token": tokens.access_token})
             url = f"{request.url}{'&' if '?' in request.url else '?'}{query}"
-            return await self._http_send(msgspec.structs.replace(request, url=url), certificate)
-        response = await self._http_send(self._with_token(client, request, tokens), certificate)
+            return await self._http.send(msgspec.structs.replace(request, url=url), certificate)
+        response = await self._http.send(self._with_token(client, request, tokens), certificate)
         if self._learned(request.url, _proving_key(tokens), response):
-            response = await self._http_send(self._with_token(client, request, tokens), certificate)
+            response = await self._http.send(self._with_token(client, request, tokens), certificate)
         return response
 
     async def plain(self, request: Request) -> Response:
@@ -95,11 +95,8 @@ class Sender:
             # A key that took long, or a process that was frozen: by now the lease may be another's, and what is in
             # the request may be good for one use.
             raise ProviderUnavailable("the request was not ready in time", sent=False)
-        response = await self._http_send(request, certificate)
+        response = await self._http.send(request, certificate)
         return response, self._learned(call.url, dpop_key, response)
-
-    async def _http_send(self, request: Request, certificate: ClientCertificate | None) -> Response:
-        return await (self._http.send(request, certificate) if certificate else self._http.send(request))
 
     async def _authenticated(self, client: Client, call: Call) -> tuple[dict[str, str], dict[str, str | list[str]]]:
         """Headers and parameters that say who we are."""

@@ -122,6 +122,21 @@ def token_response(
     )
 
 
+def good_answer(client: Client, response: Response, now: Instant, asked: str) -> dict[str, Any]:
+    """The members of a good answer to a request that asks for no token, else the ProviderError that came instead.
+
+    `asked`: what for, in words that follow “answered HTTP 500”.
+    """
+    told = f"{client.label} answered HTTP {response.status} {asked}"
+    if response.status == 429 or response.status >= 500:
+        raise ProviderUnavailable(told, retry_after=response.retry_after(now))
+    document = response.json_object()
+    if response.status < 300:
+        return document
+    code = error_code(document.get("error"))
+    raise ProviderProtocolError(told) if code is None else error_for(client, code, response.status)
+
+
 def error_code(error: Any) -> str | None:
     """The code in an `error` member, if it is one that may be shown; some providers nest it in an object."""
     if isinstance(error, dict):
