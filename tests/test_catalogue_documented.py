@@ -19,10 +19,11 @@ from urllib.parse import parse_qsl, unquote_plus, urlsplit
 import pytest
 
 from grantkeeper.catalogue import Provider
-from grantkeeper.model import AttemptSecrets
+from grantkeeper.model import AttemptSecrets, TokenSet
 from grantkeeper.oauth.authorization import authorization_parameters, code_challenge, front_channel_url
 from grantkeeper.oauth.client import Client
 from grantkeeper.oauth.grants import client_credentials_call, exchange_call, refresh_call
+from grantkeeper.oauth.revocation import revocation_call
 from grantkeeper.urls import PLACEHOLDER, fill
 from tests.support.documented import CATALOGUE, CLIENT_ID, CLIENT_SECRET, KEPT, by_its_name, connected, examples, sent
 
@@ -31,6 +32,8 @@ REFERENCE: dict[str, dict[str, str]] = json.loads((FOLDER / "reference.json").re
 DIFFERS: dict[str, dict[str, Any]] = tomllib.loads((FOLDER / "differs.toml").read_text())
 NAMES = sorted(CATALOGUE.names)
 BY_BROWSER = [name for name in NAMES if CATALOGUE[name].grant == "authorization_code"]
+FIRST_EXCHANGED = [name for name in NAMES if CATALOGUE[name].refresh.at_once]
+REVOKED = [name for name in NAMES if CATALOGUE[name].revocation.url is not None]
 REFRESHED = [name for name in BY_BROWSER if CATALOGUE[name].refresh.supported]
 VERIFIER = "v" * 43
 STANDARD = ("response_type", "client_id", "client_secret", "redirect_uri", "state", "grant_type", "code")
@@ -87,9 +90,8 @@ def test_authorization_url_is_as_the_definition_says(name: str) -> None:
     assert CLIENT_SECRET not in url
 
 
-def check_who_asks(provider: Provider, headers: dict[str, str], found: dict[str, str]) -> None:
+def check_who_asks(headers: dict[str, str], found: dict[str, str], method: str, rename: dict[str, str]) -> None:
     """Id and secret stand where `client_authentication` says, and nowhere else (RFC 6749 §2.3.1)."""
-    method, rename = provider.token.client_authentication, provider.token.rename
     names = by_its_name({"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}, rename)
     given = {key: found[key] for key in names if key in found}
     if method == "client_secret_basic":
@@ -120,7 +122,7 @@ async def test_token_request_is_as_the_definition_says(name: str) -> None:
     assert request.method == token.method
     json_body = request.headers.get("content-type") == "application/json"
     assert json_body == (token.encoding == "json" and token.method == "POST")
-    check_who_asks(provider, request.headers, found)
+    check_who_asks(request.headers, found, token.client_authentication, token.rename)
     check_old_names(found, token.rename, extra)
     assert by_its_name(own | extra, token.rename).items() <= found.items()
     assert {key.lower(): value for key, value in token.headers.items()}.items() <= request.headers.items()
@@ -139,10 +141,53 @@ async def test_refresh_is_as_the_definition_says(name: str) -> None:
     own |= {"scope": provider.scopes.separator.join(scopes)} if refresh.send_scope and scopes else {}
 
     check_url(request.url, provider, refresh.url or provider.token.url)
-    check_who_asks(provider, request.headers, found)
+    assert request.method == (refresh.method or provider.token.method)
+    method = refresh.client_authentication or provider.token.client_authentication
+    check_who_asks(request.headers, found, method, provider.token.rename)
     assert by_its_name(own | refresh.parameters, provider.token.rename).items() <= found.items()
     assert ("redirect_uri" in found) == refresh.send_redirect_uri
     assert ("scope" in found) == ((refresh.send_scope and bool(scopes)) or "scope" in refresh.parameters)
+
+
+@pytest.mark.parametrize("name", FIRST_EXCHANGED)
+async def test_first_exchange_is_as_the_definition_says(name: str) -> None:
+    """The access token that a code gave, by its name, at its place; in all else as a refresh."""
+    client, provider = connected(name), CATALOGUE[name]
+    refresh, first, token = provider.refresh, provider.refresh.first, provider.token
+    request, pairs = await sent(client, refresh_call(client, "our-token", (), first=True))
+    found = once_each(pairs)
+    own = {"grant_type": first.grant_type or refresh.grant_type}
+    own[first.token_parameter or refresh.token_parameter] = "our-token"
+
+    check_url(request.url, provider, first.url or refresh.url or token.url)
+    method = first.client_authentication or refresh.client_authentication or token.client_authentication
+    check_who_asks(request.headers, found, method, token.rename)
+    assert by_its_name(own | refresh.parameters, token.rename).items() <= found.items()
+
+
+@pytest.mark.parametrize("name", REVOKED)
+async def test_revocation_is_as_the_definition_says(name: str) -> None:
+    """The token that ends the grant, where the style has it, and who hands it in."""
+    client, provider = connected(name), CATALOGUE[name]
+    revocation = provider.revocation
+    tokens = TokenSet(access_token="our-access-token", token_type="Bearer", refresh_token="our-refresh-token")
+    call = revocation_call(client, tokens)
+    assert call is not None
+    request, pairs = await sent(client, call)
+    found = once_each(pairs)
+
+    check_url(request.url, provider, revocation.url)
+    assert request.method == ("DELETE" if revocation.style.startswith("delete") else "POST")
+    if revocation.style in ("bearer", "delete_bearer"):
+        token = "our-access-token" if revocation.token == "access_token" else "our-refresh-token"
+        assert (request.headers["authorization"], found) == (f"Bearer {token}", {})
+        return
+    check_who_asks(request.headers, found, provider.revocation_authentication, revocation.rename)
+    assert ("application/json" in request.headers["content-type"]) == (revocation.style in ("json", "delete_json"))
+    name_of_token = "access_token" if revocation.style == "delete_json" else "token"
+    expected = {name_of_token: f"our-{revocation.token.replace('_', '-')}"}
+    assert by_its_name(expected, revocation.rename).items() <= found.items()
+    assert not revocation.rename.keys() & found.keys()
 
 
 @pytest.mark.parametrize("name", NAMES)

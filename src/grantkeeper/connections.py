@@ -126,7 +126,14 @@ class Connections:
             client = self._clients.of(connection).filled(tokens.parameters)
         except ProviderError as error:
             raise Unavailable(f"No proof can be made: {error.message}", 60) from None
-        ours = (client.token_url, client.refresh_url, client.pushed_url, client.device_url, client.revocation_url)
+        ours = (
+            client.token_url,
+            client.refresh.url,
+            client.first_exchange.url if client.first_exchange is not None else None,
+            client.pushed_url,
+            client.device_url,
+            client.revocation_url,
+        )
         if _place(url) in {_place(endpoint) for endpoint in ours if endpoint}:
             raise InvalidValue({"url": ["That is where tokens are made or ended: such a request is ours to make."]})
 

@@ -62,12 +62,13 @@ class Renewal(Record, frozen=True):
     `access_token`: the access token itself is exchanged for a later one, as some providers want it.
 
     `subject`: of whom a JWT bearer assertion speaks (None: of us); `source_uuid`: the connection whose access
-    token is exchanged.
+    token is exchanged. `first`: the access token is the one that came for the code, and does not live long.
     """
 
     grant: Literal["client_credentials", "jwt_bearer", "token_exchange", "access_token"]
     subject: str | None = None
     source_uuid: str | None = None
+    first: bool = False
 
 
 class TokenSet(Record, frozen=True):

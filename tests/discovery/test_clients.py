@@ -176,7 +176,7 @@ def test_certificates_go_to_their_own_endpoints() -> None:
     also = found(mtls_endpoint_aliases=aliases)
     client = completed("acme", also, **TWO_LINES, client_authentication="self_signed_tls_client_auth")
     assert (client.token_url, client.revocation_url) == (aliases["token_endpoint"], aliases["revocation_endpoint"])
-    assert client.refresh_url == aliases["token_endpoint"]
+    assert client.refresh.url == aliases["token_endpoint"]
     assert client.authorization_url == f"{ISSUER}/authorize"
     assert completed("acme", also, **TWO_LINES).token_url == f"{ISSUER}/token"
 

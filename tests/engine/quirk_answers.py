@@ -158,7 +158,52 @@ def long_lived(**otherwise: Any) -> Case:
     )
 
 
+FIRST: Document = {
+    "url": "{base_url}/access_token",
+    "grant_type": "th_exchange_token",
+    "token_parameter": "short_token",
+    "client_authentication": "client_secret_post",
+}
+TWO_STEPS: Document = {
+    "style": "access_token",
+    "url": "{base_url}/refresh_access_token",
+    "method": "GET",
+    "grant_type": "th_refresh_token",
+    "token_parameter": "access_token",
+    "client_authentication": "client_secret_basic",
+    "at_once": True,
+    "first": FIRST,
+}
+
+
+def two_steps(broken: Step = "connected", first: Document = FIRST, **otherwise: Any) -> Case:
+    """A first exchange in one way and later ones in another, and a definition that says one thing of it otherwise."""
+    return Case(
+        definition={"refresh": TWO_STEPS},
+        quirks={
+            "refresh_tokens": False,
+            "exchange_grant": "th_refresh_token",
+            "refresh_path": "/refresh_access_token",
+            "refresh_method": "GET",
+            "refresh_client_methods": frozenset({"client_secret_basic"}),
+            "first_exchange_grant": "th_exchange_token",
+            "first_exchange_parameter": "short_token",
+            "first_exchange_path": "/access_token",
+            "first_exchange_client_methods": frozenset({"client_secret_post"}),
+            "first_lifetime": 600,
+        },
+        without={"refresh": TWO_STEPS | {"first": first} | otherwise},
+        breaks=broken,
+    )
+
+
 REFRESH = {
+    "refresh.method": two_steps(method="POST"),
+    "refresh.client_authentication": two_steps("refresh", client_authentication="client_secret_post"),
+    "refresh.first.url": two_steps(first=FIRST | {"url": "{base_url}/refresh_access_token"}),
+    "refresh.first.grant_type": two_steps(first=FIRST | {"grant_type": "th_refresh_token"}),
+    "refresh.first.token_parameter": two_steps(first=FIRST | {"token_parameter": "access_token"}),
+    "refresh.first.client_authentication": two_steps(first=FIRST | {"client_authentication": "client_secret_basic"}),
     "refresh.supported": Case(
         definition={"refresh": {"supported": False}},
         policy={"override": {"refresh_token": "good-for-nothing"}},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from tests.engine.quirky import SCOPES, Case, Document
 from tests.support.world import REDIRECT_URI
@@ -62,6 +63,11 @@ AUTHORIZATION = {
         quirks={"scope_separator": ",", "answer_scope_separator": ","},
         breaks="consent",
     ),
+    "scopes.separator-semicolon": Case(
+        definition={"scopes": {"separator": ";"}},
+        quirks={"scope_separator": ";", "answer_scope_separator": ";"},
+        breaks="consent",
+    ),
     "scopes.offline": Case(
         definition={"scopes": {"offline": ["offline"]}},
         quirks={"offline_scope": "offline"},
@@ -80,6 +86,24 @@ TOKEN_REQUESTS = {
     "token.client_authentication": Case(
         definition={"token": {"client_authentication": "client_secret_post"}},
         auth_methods=frozenset({"client_secret_post"}),
+        breaks="callback",
+    ),
+    "token.assertion_issuer": Case(
+        definition={
+            "token": {
+                "client_authentication": "client_secret_jwt",
+                "assertion_audience": "token_endpoint",
+                "assertion_issuer": "redirect_host",
+            },
+            "revocation": {"client_authentication": "client_secret_basic"},
+        },
+        quirks={"assertion_issuer": urlsplit(REDIRECT_URI).hostname},
+        features={"client_assertions": True},
+        auth_methods=frozenset({"client_secret_jwt", "client_secret_basic"}),
+        without={
+            "token": {"client_authentication": "client_secret_jwt", "assertion_audience": "token_endpoint"},
+            "revocation": {"client_authentication": "client_secret_basic"},
+        },
         breaks="callback",
     ),
     "token.encoding": Case(
@@ -114,6 +138,8 @@ TOKEN_REQUESTS = {
     ),
 }
 
+REVOCATION_NAMES: Document = {"client_id": "client_key", "token": "open_token"}
+
 REVOCATION = {
     "revocation.style-bearer": Case(
         definition={"revocation": {"style": "bearer"}}, quirks={"revocation": "bearer"}, breaks="disconnect"
@@ -139,6 +165,20 @@ REVOCATION = {
         definition={"revocation": {"style": "delete_json", "token": "access_token"}},
         quirks={"revocation": "delete_json"},
         without={"revocation": {"style": "delete_json"}},
+        breaks="disconnect",
+    ),
+    "revocation.rename": Case(
+        definition={"revocation": {"client_authentication": "client_secret_post", "rename": REVOCATION_NAMES}},
+        quirks={"revocation_names": REVOCATION_NAMES},
+        without={"revocation": {"client_authentication": "client_secret_post"}},
+        breaks="disconnect",
+    ),
+    "revocation.rename-json": Case(
+        definition={
+            "revocation": {"style": "json", "client_authentication": "client_secret_post", "rename": REVOCATION_NAMES}
+        },
+        quirks={"revocation": "json", "revocation_names": REVOCATION_NAMES},
+        without={"revocation": {"style": "json", "client_authentication": "client_secret_post"}},
         breaks="disconnect",
     ),
     "revocation.client_authentication": Case(

@@ -11,7 +11,7 @@ import pytest
 from grantkeeper.app import Services
 from grantkeeper.clock import DAY, SECOND
 from grantkeeper.model import Connection, Status
-from tests.engine.quirk_answers import EXCHANGE, LONG_LIVED
+from tests.engine.quirk_answers import EXCHANGE, LONG_LIVED, two_steps
 from tests.engine.quirky import LIFETIME, Case, Document, Flow, behave, odd_world
 from tests.engine.scenes import token_set
 from tests.support.world import World
@@ -102,6 +102,12 @@ async def test_another_person_has_tokens_of_their_own(tmp_path: Path, sqlite_url
         assert [(await world.read_token(one)).status_code for one in (ada, grace)] == [200, 200]
 
 
+EXCHANGES = {
+    "one-grant": Case(definition={"refresh": EXCHANGE}, quirks=LONG_LIVED, breaks=None),
+    "another-for-the-first": two_steps(),
+}
+
+
 class TestExchange:
     """An access token that is exchanged for its successor (`refresh.style = "access_token"`)."""
 
@@ -119,9 +125,9 @@ class TestExchange:
             assert world.provider.is_good(tokens.access_token)
             assert world.provider.counts["token"] < 15
 
-    async def test_the_first_exchange_may_fail(self, tmp_path: Path, sqlite_url: str) -> None:
-        """The short-lived token is kept, and the worker exchanges it before it ends."""
-        exchange = Case(definition={"refresh": EXCHANGE}, quirks=LONG_LIVED, breaks=None)
+    @pytest.mark.parametrize("exchange", EXCHANGES.values(), ids=EXCHANGES)
+    async def test_the_first_exchange_may_fail(self, tmp_path: Path, sqlite_url: str, exchange: Case) -> None:
+        """The short-lived token is kept, and the worker exchanges it before it ends, as a first one still."""
         async with odd_world(tmp_path, sqlite_url, exchange) as world:
             flow = Flow(world, exchange)
             url = await flow.begin()
@@ -134,6 +140,7 @@ class TestExchange:
             await world.services.worker.run_once()
             stored = await world.stored(connection)
             assert stored.access_token_expires_at == world.clock.now() + LIFETIME * SECOND
+            await flow.refresh_by_worker(connection, (await token_set(world, connection)).access_token)
 
     async def test_once_it_has_ended_only_its_person_can_help(self, tmp_path: Path, sqlite_url: str) -> None:
         """The service was off for longer than the token lives: that is told, and reauthorizing mends it."""

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from grantkeeper.oauth.client import Client, ExchangePolicy
+from grantkeeper.oauth.client import Client, ExchangePolicy, RefreshRequest
 from grantkeeper.oauth.grants import (
     client_credentials_call,
     device_authorization_call,
@@ -89,7 +89,7 @@ async def test_a_refresh_sends_scopes_only_where_they_are_wanted(habits: dict[st
 
 def test_a_refresh_may_have_its_own_url() -> None:
     """Some providers refresh elsewhere, and only refresh there."""
-    client = shop(refresh_url="https://shop.example/r", **EVERYTHING)
+    client = shop(refresh=RefreshRequest(url="https://shop.example/r"), **EVERYTHING)
     urls = {grant: call.url for grant, call in at_the_token_endpoint(client).items()}
 
     assert urls.pop("refresh_token") == "https://shop.example/r"

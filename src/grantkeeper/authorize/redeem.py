@@ -74,7 +74,7 @@ class Redeemer:
     async def _long_lived(self, client: Client, redeemed: TokenResponse) -> TokenResponse:
         """The token that the first one is exchanged for, where that one does not live long."""
         tokens = redeemed.grant.tokens
-        if not client.refresh_at_once or tokens.renewal is None:
+        if client.first_exchange is None or tokens.renewal is None:
             return redeemed
         requested_at = self._clock.now()
         call = await renewal_call(client, tokens.renewal, self._sender.keys, requested_at, tokens.access_token)

@@ -35,6 +35,7 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
     authorization_url: str | None
     token_url: str | None
     refresh_url: str | None
+    first_exchange_url: str | None
     revocation_url: str | None
     identity_url: str | None
     pushed_url: str | None
@@ -64,6 +65,7 @@ def resolve_endpoints(
         authorization_url=urls.get("authorization.url"),
         token_url=urls.get("token.url"),
         refresh_url=urls.get("refresh.url", urls.get("token.url")),
+        first_exchange_url=urls.get("refresh.first.url"),
         revocation_url=urls.get("revocation.url"),
         identity_url=urls.get("identity.url"),
         pushed_url=urls.get("authorization.pushed_url"),

@@ -129,6 +129,9 @@ def _issuer(provider: Provider) -> Iterator[str]:
 
 def _authentication(provider: Provider) -> Iterator[str]:
     method, request = provider.token.client_authentication, provider.authorization
+    asserts = method in ("private_key_jwt", "client_secret_jwt")
+    if provider.token.assertion_issuer != "client_id" and not asserts:
+        yield "token.assertion_issuer: is used with private_key_jwt and client_secret_jwt only"
     if method == "none" and provider.grant == "client_credentials":
         yield "token.client_authentication: must not be 'none' with grant = 'client_credentials' (RFC 6749 §4.4)"
     if method == "none" and provider.grant == "authorization_code" and request.pkce != "S256":
@@ -209,6 +212,10 @@ def _profile(provider: Provider) -> Iterator[str]:
         ),
         "token.signing_algorithm: must not be 'RS256'": token.signing_algorithm == "RS256",
         "token.assertion_audience: must be 'issuer'": token.assertion_audience != "issuer",
+        "token.assertion_issuer: must be 'client_id'": token.assertion_issuer != "client_id",
+        f"refresh.client_authentication: must be one of {methods}": (
+            provider.refresh.client_authentication not in (None, *ASYMMETRIC)
+        ),
         "token.sender_constrained: must be 'dpop' or 'certificate'": token.sender_constrained == "no",
         "signatures.algorithms: must not hold 'RS256'": "RS256" in provider.signatures.algorithms,
     }
@@ -224,6 +231,8 @@ def _revocation(provider: Provider) -> Iterator[str]:
     style, url = provider.revocation.style, provider.revocation.url
     if style == "none" and url is not None:
         yield "revocation.style: is required with url: rfc7009, bearer or delete_json"
+    if provider.revocation.rename and style not in ("rfc7009", "json", "delete_json"):
+        yield f"revocation.rename: there are no parameters with style = '{style}'"
     if style != "none" and url is None and not (provider.operator_supplied or provider.discovery):
         yield f"revocation.url: is required with style = '{style}'"
 
@@ -252,11 +261,13 @@ def _refresh(provider: Provider) -> Iterator[str]:
     if not refresh.supported and refresh.keep_alive is not None:
         yield "refresh.keep_alive: keeps a refresh token alive, but refresh.supported is false"
     by_access_token = refresh.style == "access_token"
-    for key in ("grant_type", "token_parameter", "at_once"):
+    for key in ("grant_type", "token_parameter", "at_once", "first"):
         if not by_access_token and key in refresh.model_fields_set:
             yield f"refresh.{key}: is used with style = 'access_token' only"
     if by_access_token and not {"grant_type", "token_parameter"} <= refresh.model_fields_set:
         yield "refresh.grant_type: is required with style = 'access_token', and so is token_parameter"
+    if by_access_token and refresh.first.model_fields_set and not refresh.at_once:
+        yield "refresh.at_once: must be true with [refresh.first], which says how the first token is exchanged"
     if by_access_token and (refresh.keep_alive is not None or refresh.idle_lifetime is not None):
         yield "refresh.keep_alive: there is no refresh token to keep alive with style = 'access_token'"
     if refresh.keep_alive and refresh.idle_lifetime and refresh.keep_alive >= refresh.idle_lifetime:

@@ -189,7 +189,7 @@ class Scopes(Table):
     """What is asked for (RFC 6749 §3.3)."""
 
     default: Words = Field((), description="Asked for where the operator's settings name no scopes.")
-    separator: Literal[" ", ","] = Field(" ", description="What stands between scopes in requests.")
+    separator: Literal[" ", ",", ";"] = Field(" ", description="What stands between scopes in requests.")
     offline: Words = Field((), description="Needed for a refresh token; always asked for.")
     meaning: dict[ScopeToken, Text] = Field(default_factory=dict, description="What a scope allows, in plain words.")
     aliases: dict[ScopeToken, ScopeToken] = Field(
@@ -239,7 +239,7 @@ class TokenResponsePaths(Table):
     refresh_default_lifetime: Seconds | None = Field(
         None, description="The lifetime of a new refresh token where the answer gives none."
     )
-    scope_separator: Literal[" ", ","] | None = Field(
+    scope_separator: Literal[" ", ",", ";"] | None = Field(
         None, description="What stands between scopes in answers, where it is not `scopes.separator`."
     )
 
@@ -257,6 +257,11 @@ class TokenEndpoint(Table):
     assertion_audience: Literal["issuer", "token_endpoint"] = Field(
         "issuer",
         description="Whom our assertions name as their audience: the issuer, as FAPI 2.0 wants, or the token endpoint.",
+    )
+    assertion_issuer: Literal["client_id", "redirect_host"] = Field(
+        "client_id",
+        description="Who our client assertions say speaks: the client, as RFC 7523 §3 wants, or the host of its "
+        "redirect URI.",
     )
     sender_constrained: Literal["no", "dpop", "certificate"] = Field(
         "no",
@@ -282,6 +287,15 @@ class TokenEndpoint(Table):
     )
 
 
+class FirstExchange(Table):
+    """How the first access token becomes one that lives longer, in what differs from later refreshes."""
+
+    url: UrlTemplate | None = Field(None, description="Where it is exchanged.")
+    grant_type: Text | None = Field(None, description="The grant type of that exchange.")
+    token_parameter: Text | None = Field(None, description="The parameter that carries the first token.")
+    client_authentication: ClientAuthentication | None = Field(None, description="How the client proves itself there.")
+
+
 class Refresh(Table):
     """How the next token set is had (RFC 6749 §6)."""
 
@@ -293,6 +307,10 @@ class Refresh(Table):
         description="Whether a refresh spends the refresh token and brings another (RFC 9700 §4.14.2).",
     )
     url: UrlTemplate | None = Field(None, description="Where to refresh, if not at the token endpoint.")
+    method: Literal["POST", "GET"] | None = Field(None, description="The method there; left out: as `token.method`.")
+    client_authentication: ClientAuthentication | None = Field(
+        None, description="How the client proves itself there; left out: as at the token endpoint."
+    )
     when: Literal["ahead", "on_demand"] = Field(
         "ahead",
         description="`ahead`: before the access token expires, while the connection is in use; `on_demand`: when "
@@ -325,6 +343,10 @@ class Refresh(Table):
         False,
         description='With `style = "access_token"`: the first access token is short-lived, and exchanged directly '
         "after connecting.",
+    )
+    first: FirstExchange = Field(
+        default_factory=FirstExchange,
+        description="With `at_once`: how that first exchange is asked for, where not as later ones.",
     )
     parameters: RefreshParameters = Field(default_factory=dict, description="Further parameters of a refresh.")
     most_tokens: Annotated[int, Field(ge=1)] | None = Field(
@@ -365,6 +387,11 @@ class Revocation(Table):
     )
     client_authentication: ClientAuthentication | None = Field(
         None, description="How the client proves itself there; left out: as at the token endpoint."
+    )
+    rename: Renames = Field(
+        default_factory=dict,
+        description="What the provider calls a parameter of revocations that the standards call otherwise; empty: it "
+        "is left out.",
     )
 
 
@@ -581,6 +608,7 @@ class Provider(Table):
             "device.url": self.device.url,
             "token.url": self.token.url,
             "refresh.url": self.refresh.url,
+            "refresh.first.url": self.refresh.first.url,
             "revocation.url": self.revocation.url,
             "identity.url": self.identity.url,
             "introspection.url": self.introspection.url,

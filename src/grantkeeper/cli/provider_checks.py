@@ -173,7 +173,7 @@ def _endpoints(client: Client) -> list[tuple[str, str]]:
         "pushed request": client.pushed_url,
         "device authorization": client.device_url,
         "key": client.jwks_url,
-        "refresh": client.refresh_url,
+        "refresh": client.refresh.url,
         "revocation": client.revocation_url,
         "identity": client.identity.url,
     }

@@ -264,7 +264,7 @@ def _endpoints(clients: Clients, provider: Provider) -> dict[str, str | None]:
         return {
             "authorization": client.authorization_url,
             "token": client.token_url,
-            "refresh": client.refresh_url,
+            "refresh": client.refresh.url,
             "revocation": client.revocation_url,
             "identity": client.identity.url,
             "issuer": client.issuer,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grantkeeper.catalogue.endpoints import operator_values, resolve_endpoints
+from grantkeeper.catalogue.endpoints import Endpoints, operator_values, resolve_endpoints
 from grantkeeper.catalogue.schema import Provider, Refresh
 from grantkeeper.catalogue.schema import TokenResponsePaths as Paths
 from grantkeeper.config import ClientSettings
@@ -13,6 +13,7 @@ from grantkeeper.oauth.client import (
     Client,
     ExchangePolicy,
     IdentitySource,
+    RefreshRequest,
     TokenResponsePaths,
 )
 from grantkeeper.schedule import RefreshPolicy
@@ -82,6 +83,7 @@ def client_of(
         authentication=token.client_authentication,
         signing_algorithm=token.signing_algorithm,
         assertion_audience=token.assertion_audience,
+        assertion_issuer=token.assertion_issuer,
         certificate=given.certificate,
         sender_constrained=token.sender_constrained,
         dpop_algorithm=token.dpop_algorithm,
@@ -96,14 +98,12 @@ def client_of(
         refresh_response=_paths(
             provider.refresh_response, provider.refresh_response.scope_separator or provider.response_scope_separator
         ),
-        refresh_url=endpoints.refresh_url,
         refresh_supported=provider.refresh.supported,
         refresh_sends_scope=provider.refresh.send_scope,
         refresh_sends_redirect_uri=provider.refresh.send_redirect_uri,
         refresh_style=provider.refresh.style,
-        refresh_grant_type=provider.refresh.grant_type,
-        refresh_token_parameter=provider.refresh.token_parameter,
-        refresh_at_once=provider.refresh.at_once,
+        refresh=_refresh(provider, endpoints),
+        first_exchange=_first_exchange(provider, endpoints) if provider.refresh.at_once else None,
         refresh_parameters=provider.refresh.parameters,
         refresh_policy=_policy(provider.refresh),
         error_meanings=dict(provider.refresh.errors),
@@ -112,6 +112,7 @@ def client_of(
         # An operator who supplies a revocation endpoint means the standard's.
         revocation_style="rfc7009" if supplied_revocation else provider.revocation.style,
         revocation_token=provider.revocation.token,
+        revocation_renames=provider.revocation.rename,
         revocation_authentication=provider.revocation_authentication,
         identity=IdentitySource(
             source="userinfo" if given.userinfo_url and identity.source == "none" else identity.source,
@@ -160,6 +161,28 @@ def _exchange(provider: Provider) -> ExchangePolicy | None:
         audience=exchange.audience,
         subject_token_type=exchange.subject_token_type,
         requested_token_type=exchange.requested_token_type,
+    )
+
+
+def _refresh(provider: Provider, endpoints: Endpoints) -> RefreshRequest:
+    stated = provider.refresh
+    return RefreshRequest(
+        url=endpoints.refresh_url,
+        method=stated.method or provider.token.method,
+        authentication=stated.client_authentication,
+        grant_type=stated.grant_type,
+        token_parameter=stated.token_parameter,
+    )
+
+
+def _first_exchange(provider: Provider, endpoints: Endpoints) -> RefreshRequest:
+    first, later = provider.refresh.first, _refresh(provider, endpoints)
+    return RefreshRequest(
+        url=endpoints.first_exchange_url or later.url,
+        method=later.method,
+        authentication=first.client_authentication or later.authentication,
+        grant_type=first.grant_type or later.grant_type,
+        token_parameter=first.token_parameter or later.token_parameter,
     )
 
 

@@ -20,22 +20,29 @@ _TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _SHORTEST_SECRET = 32
 
 
-def client_assertion_claims(client_id: str, audience: str, now: Instant, lifetime: int = LIFETIME) -> dict[str, Any]:
+def client_assertion_claims(
+    client_id: str, audience: str, now: Instant, lifetime: int = LIFETIME, *, speaker: str | None = None
+) -> dict[str, Any]:
     """What a client says of itself to authenticate (RFC 7523 §3). `lifetime` in seconds.
 
+    `speaker`: what it calls itself as the issuer, where that is not its client id.
     `audience` is the provider's issuer, as one string: a list could be used at another provider on it
     (FAPI 2.0 Security Profile, what clients shall do). Without `nbf`: a provider whose clock is behind would
     refuse it.
     """
-    return _claims(client_id, client_id, audience, now, lifetime)
+    return _claims(speaker or client_id, client_id, audience, now, lifetime)
 
 
-async def private_key_jwt(signer: Signer, client_id: str, audience: str, now: Instant) -> dict[str, str]:
+async def private_key_jwt(
+    signer: Signer, client_id: str, audience: str, now: Instant, *, speaker: str | None = None
+) -> dict[str, str]:
     """The parameters that authenticate a client by its key (RFC 7523 §2.2, OpenID Connect Core §9)."""
-    return _parameters(await signer.sign(client_assertion_claims(client_id, audience, now)))
+    return _parameters(await signer.sign(client_assertion_claims(client_id, audience, now, speaker=speaker)))
 
 
-def client_secret_jwt(client_secret: str, client_id: str, audience: str, now: Instant) -> dict[str, str]:
+def client_secret_jwt(
+    client_secret: str, client_id: str, audience: str, now: Instant, *, speaker: str | None = None
+) -> dict[str, str]:
     """The parameters that authenticate a client by an HMAC with its secret (OpenID Connect Core §9), HS256.
 
     ClientRejected where the secret is too short for that (RFC 7518 §3.2) or is a key of another kind.
@@ -52,7 +59,7 @@ def client_secret_jwt(client_secret: str, client_id: str, audience: str, now: In
             "the client secret is a public key, which client_secret_jwt must not use: set the secret that the "
             "provider gave, or authenticate with private_key_jwt"
         ) from None
-    claims = client_assertion_claims(client_id, audience, now)
+    claims = client_assertion_claims(client_id, audience, now, speaker=speaker)
     return _parameters(jwt.encode({"alg": "HS256"}, claims, key, ["HS256"]))
 
 

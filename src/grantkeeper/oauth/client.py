@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -74,6 +75,19 @@ class TokenResponsePaths(Record, frozen=True):
     scope_separator: str = " "
 
 
+class RefreshRequest(Record, frozen=True):
+    """How the next token set is asked for (RFC 6749 §6), in what may differ from other token requests.
+
+    `url` None: at the token endpoint; `authentication` None: as there.
+    """
+
+    url: str | None = None
+    method: Literal["POST", "GET"] = "POST"
+    authentication: ClientAuthentication | None = None
+    grant_type: str = "refresh_token"
+    token_parameter: str = "refresh_token"
+
+
 class IdentitySource(Record, frozen=True):
     """Where the connected person or organisation can be read, and by which dotted paths."""
 
@@ -108,18 +122,20 @@ class ExchangePolicy(Record, frozen=True):
 _URLS = (
     "authorization_url",
     "token_url",
-    "refresh_url",
     "revocation_url",
     "pushed_url",
     "device_url",
     "jwks_url",
     "issuer",
 )
+_WITH_URL = ("refresh", "first_exchange", "identity")
+"""The members that have a URL of their own."""
 
 
 class Client(Record, frozen=True):
     """A provider as this service talks to it. Durations are seconds. Its `repr` shows no secret.
 
+    `first_exchange`: how the first access token is exchanged at once for one that lives longer, where it must be.
     `templates`: the URLs as they were before they were filled, where they have been.
     """
 
@@ -158,6 +174,7 @@ class Client(Record, frozen=True):
     authentication: ClientAuthentication = "client_secret_basic"
     signing_algorithm: SigningAlgorithm = "ES256"
     assertion_audience: Literal["issuer", "token_endpoint"] = "issuer"
+    assertion_issuer: Literal["client_id", "redirect_host"] = "client_id"
     certificate: str = "default"
     sender_constrained: Literal["no", "dpop", "certificate"] = "no"
     dpop_algorithm: Literal["ES256", "EdDSA"] = "ES256"
@@ -170,14 +187,12 @@ class Client(Record, frozen=True):
     token_headers: dict[str, str] = {}
     response: TokenResponsePaths = TokenResponsePaths()
     refresh_response: TokenResponsePaths = TokenResponsePaths()
-    refresh_url: str | None = None
     refresh_supported: bool = True
     refresh_sends_scope: bool = False
     refresh_sends_redirect_uri: bool = False
     refresh_style: Literal["refresh_token", "access_token"] = "refresh_token"
-    refresh_grant_type: str = "refresh_token"
-    refresh_token_parameter: str = "refresh_token"
-    refresh_at_once: bool = False
+    refresh: RefreshRequest = RefreshRequest()
+    first_exchange: RefreshRequest | None = None
     refresh_parameters: dict[str, str] = {}
     refresh_policy: RefreshPolicy = RefreshPolicy()
     error_meanings: dict[str, ErrorMeaning] = {}
@@ -186,6 +201,7 @@ class Client(Record, frozen=True):
     revocation_style: Literal["rfc7009", "json", "bearer", "delete_bearer", "delete_json", "none"] = "none"
     revocation_authentication: ClientAuthentication = "client_secret_basic"
     revocation_token: Literal["refresh_token", "access_token"] = "refresh_token"
+    revocation_renames: dict[str, str] = {}
     identity: IdentitySource = IdentitySource()
     templates: tuple[str, ...] = ()
     token_header: str = "authorization"
@@ -214,8 +230,10 @@ class Client(Record, frozen=True):
         for name in ("authorization_parameters", "token_parameters"):
             if any("{" in value for value in getattr(self, name).values()):
                 found[name] = {key: fill(value, values) for key, value in getattr(self, name).items()}
-        if self.identity.url is not None and "{" in self.identity.url:
-            found["identity"] = msgspec.structs.replace(self.identity, url=_filled(self.identity.url, values))
+        for name in _WITH_URL:
+            part: IdentitySource | RefreshRequest | None = getattr(self, name)
+            if part is not None and part.url is not None and "{" in part.url:
+                found[name] = msgspec.structs.replace(part, url=_filled(part.url, values))
         return msgspec.structs.replace(self, **found)
 
     def fits(self, name: str, value: str) -> bool:
@@ -229,7 +247,8 @@ class Client(Record, frozen=True):
 
     def _urls(self) -> list[str]:
         urls = [getattr(self, name) for name in _URLS]
-        return [url for url in (*urls, self.identity.url) if url]
+        parts = [getattr(self, name) for name in _WITH_URL]
+        return [url for url in (*urls, *(part.url for part in parts if part is not None)) if url]
 
     def not_granted(self, scopes: Iterable[str]) -> tuple[str, ...]:
         """What is asked for and not among these (RFC 6749 §3.3); scopes for refresh tokens some never list."""
@@ -259,6 +278,13 @@ class Client(Record, frozen=True):
     def audience(self) -> str:
         """Whom our assertions are for (RFC 7523 §3; FAPI 2.0 §5.3.3.1 wants the issuer)."""
         return self.issuer if self.assertion_audience == "issuer" and self.issuer else self.token_url
+
+    @property
+    def assertion_speaker(self) -> str:
+        """Who our assertions say speaks: us by our client id (RFC 7523 §3), or by the host of our redirect URI."""
+        if self.assertion_issuer == "redirect_host":
+            return urlsplit(self.redirect_uri).hostname or self.client_id
+        return self.client_id
 
 
 def _filled(url: str, values: Mapping[str, str]) -> str:

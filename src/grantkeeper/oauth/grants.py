@@ -26,17 +26,26 @@ def exchange_call(client: Client, code: str, code_verifier: str | None) -> Call:
     return _token_call(client, client.token_url, parameters)
 
 
-def refresh_call(client: Client, refresh_token: str, scopes: tuple[str, ...]) -> Call:
-    """Ask for the next token set (RFC 6749 §6); the scopes go along only where the provider wants them."""
-    parameters = {"grant_type": client.refresh_grant_type, client.refresh_token_parameter: refresh_token}
+def refresh_call(client: Client, token: str, scopes: tuple[str, ...], *, first: bool = False) -> Call:
+    """Ask for the next token set (RFC 6749 §6); the scopes go along only where the provider wants them.
+
+    `first`: exchange the first access token, which does not live long.
+    """
+    asked = client.first_exchange if first and client.first_exchange is not None else client.refresh
+    parameters = {"grant_type": asked.grant_type, asked.token_parameter: token}
     if client.refresh_sends_scope and scopes:
         # An answer may leave out the scopes that a refresh token hangs on; a refresh must not.
         wanted = dict.fromkeys((*scopes, *client.offline_scopes))
         parameters["scope"] = client.scope_separator.join(wanted)
     if client.refresh_sends_redirect_uri:
         parameters["redirect_uri"] = client.redirect_uri
-    call = _token_call(client, client.refresh_url or client.token_url, parameters)
-    return msgspec.structs.replace(call, parameters={**call.parameters, **client.refresh_parameters})
+    call = _token_call(client, asked.url or client.token_url, parameters)
+    return msgspec.structs.replace(
+        call,
+        parameters={**call.parameters, **client.refresh_parameters},
+        method=asked.method,
+        authentication=asked.authentication,
+    )
 
 
 def client_credentials_call(client: Client) -> Call:

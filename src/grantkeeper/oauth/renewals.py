@@ -21,7 +21,7 @@ async def renewal_call(
     provider's definition has changed so that it no longer means this grant, or a key is missing.
     """
     if renewal.grant == "access_token" and client.refresh_style == "access_token":
-        return refresh_call(client, source_token or "", ())
+        return refresh_call(client, source_token or "", (), first=renewal.first)
     if renewal.grant != client.grant:
         raise ClientRejected(
             f"{client.name} is defined with grant = '{client.grant}' now, but this connection came by "

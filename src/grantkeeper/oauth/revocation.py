@@ -35,10 +35,17 @@ def revocation_call(client: Client, tokens: TokenSet) -> Call | None:
             method="DELETE",
             encoding="json",
             authentication=authentication,
+            renames=client.revocation_renames,
         )
     parameters: dict[str, str | list[str]] = {"token": token, "token_type_hint": hint}
     encoding: Literal["form", "json"] = "json" if client.revocation_style == "json" else "form"
-    return Call(url=client.revocation_url, parameters=parameters, encoding=encoding, authentication=authentication)
+    return Call(
+        url=client.revocation_url,
+        parameters=parameters,
+        encoding=encoding,
+        authentication=authentication,
+        renames=client.revocation_renames,
+    )
 
 
 def revocation_response(client: Client, response: Response, now: Instant) -> None:

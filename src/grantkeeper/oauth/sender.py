@@ -120,11 +120,15 @@ class Sender:
         now = self._clock.now()
         if method == "private_key_jwt":
             signer = await self.keys.signer(client.signing_algorithm)
-            return await private_key_jwt(signer, client.client_id, client.audience, now)
+            return await private_key_jwt(
+                signer, client.client_id, client.audience, now, speaker=client.assertion_speaker
+            )
         if method == "client_secret_jwt":
             if client.client_secret is None:
                 raise ClientRejected(f"clients.{client.name}.client_secret is missing; client_secret_jwt needs it")
-            return client_secret_jwt(client.client_secret, client.client_id, client.audience, now)
+            return client_secret_jwt(
+                client.client_secret, client.client_id, client.audience, now, speaker=client.assertion_speaker
+            )
         return {}
 
     async def _certificate(self, client: Client, method: ClientAuthentication | None) -> ClientCertificate | None:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from grantkeeper.clock import Instant
 from grantkeeper.errors import (
     AddressRefused,
@@ -93,9 +95,9 @@ def token_response(
     refresh_token = new_refresh or (kept.refresh_token if kept else None)
     end = stated(paths, at_path(document, paths.expires_in), requested_at)
     if kept is not None:
-        dpop_key, renewal, parameters = kept.dpop_key, kept.renewal, kept.parameters
+        dpop_key, renewal, parameters = kept.dpop_key, _later(kept.renewal), kept.parameters
     elif client.refresh_style == "access_token":
-        renewal = Renewal(grant="access_token")
+        renewal = Renewal(grant="access_token", first=client.first_exchange is not None)
     lives = lifetime(end) if refresh_token or renewal else seconds(end)
     token_type = _token_type(at_path(document, paths.token_type) if paths.token_type else None, kept)
     if before is None:
@@ -120,6 +122,11 @@ def token_response(
     return TokenResponse(
         grant=Grant(tokens=tokens, scopes=scopes, subject=subject, identity=identity), document=document
     )
+
+
+def _later(renewal: Renewal | None) -> Renewal | None:
+    """The same way, after it was gone once."""
+    return msgspec.structs.replace(renewal, first=False) if renewal is not None and renewal.first else renewal
 
 
 def good_answer(client: Client, response: Response, now: Instant, asked: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from grantkeeper.testing.asgi import Parameters, Request
 from grantkeeper.testing.client_directory import ClientDirectory
 from grantkeeper.testing.features import Features
 from grantkeeper.testing.jwt_reading import BadJwt, Claims, SeenIds, check_claims, read_jwt, unverified
+from grantkeeper.testing.quirks import Quirks
 from grantkeeper.testing.vocabulary import FakeClient, OAuthError
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -44,11 +45,12 @@ def named_client(request: Request, form: Parameters) -> str | None:
 class ClientAuthentication:
     """Finds out which client sent a request."""
 
-    def __init__(self, issuer: str, clients: ClientDirectory, clock: Clock, features: Features) -> None:
+    def __init__(self, issuer: str, clients: ClientDirectory, clock: Clock, features: Features, quirks: Quirks) -> None:
         self._issuer = issuer
         self._clients = clients
         self._clock = clock
         self._features = features
+        self._quirks = quirks
         self._used = SeenIds()
 
     def request(self, request: Request) -> tuple[Parameters, FakeClient]:
@@ -99,7 +101,7 @@ class ClientAuthentication:
             if client is None or form.get("client_id") not in (None, client.client_id):
                 raise BadJwt("Its subject is not the client.")
             claims = self._verified(client, assertion, method)
-            if claims.get("iss") != client.client_id:
+            if claims.get("iss") != (self._quirks.assertion_issuer or client.client_id):
                 raise BadJwt("Its issuer is not the client.")
             self._check_audience(claims, request)
             self._used.use(client.client_id, claims.get("jti"), self._clock.now())

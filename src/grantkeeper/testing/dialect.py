@@ -33,11 +33,12 @@ class Dialect:
     def placed(self, request: Request) -> Request:
         """The request as the endpoints know its path, method and body; refused where it is not as it must be."""
         path, tenant = self._path(request.path)
-        if path == self._quirks.refresh_path:
-            path = "/token"
+        method = self._quirks.token_method
+        if path in (self._quirks.refresh_path, self._quirks.first_exchange_path):
+            path, method = "/token", self._quirks.refresh_method or method
         request = msgspec.structs.replace(request, path=path, tenant=tenant, came_to=request.path)
         if path == "/token":
-            return self._token_request(request)
+            return self._token_request(request, method)
         if path == "/revoke":
             return self._revocation(request)
         if path == "/userinfo":
@@ -52,6 +53,8 @@ class Dialect:
             return msgspec.structs.replace(request, query=self._authorization(request.query))
         if request.path == "/token":
             return _with_form(request, self._token_form(request))
+        if request.path == "/revoke" and self._quirks.revocation_names:
+            return _with_form(request, _standard(request.form().pairs(), self._quirks.revocation_names))
         return request
 
     def overheard(self, request: Request) -> Request:
@@ -78,7 +81,7 @@ class Dialect:
         members: dict[str, object] = msgspec.json.decode(response.body)
         form = self.overheard(request).form()
         paths = self._quirks.paths
-        if form.get("grant_type") in (REFRESH, self._quirks.exchange_grant) and self._quirks.refresh_paths is not None:
+        if form.get("grant_type") in self._refreshes and self._quirks.refresh_paths is not None:
             paths = self._quirks.refresh_paths
         good = response.status == 200
         body, headers = spread(self._good(members) if good else self._bad(members), paths)
@@ -91,6 +94,10 @@ class Dialect:
         return answer if body else msgspec.structs.replace(answer, body=b"")
 
     # Inside
+
+    @property
+    def _refreshes(self) -> tuple[str | None, ...]:
+        return REFRESH, self._quirks.exchange_grant, self._quirks.first_exchange_grant
 
     def _path(self, path: str) -> tuple[str, str | None]:
         """The path below the tenant and the instance; nowhere where it must be below either and is not."""
@@ -106,8 +113,8 @@ class Dialect:
                 path = rest if instance == self._quirks.instance else ""
         return path, tenant
 
-    def _token_request(self, request: Request) -> Request:
-        if self._quirks.token_method == "GET":
+    def _token_request(self, request: Request, method: str) -> Request:
+        if method == "GET":
             if request.method != "GET":
                 raise RequestRefused(405, "Use GET here.")
             return _with_form(request, request.query.pairs())
@@ -162,15 +169,22 @@ class Dialect:
             pairs.append(("grant_type", CODE if "code" in given else REFRESH))
         if quirks.token_names.get("redirect_uri") == "" and (row := self._ground.store.code(given.get("code", ""))):
             pairs.append(("redirect_uri", row.redirect_uri))
-        if dict(pairs).get("grant_type") == REFRESH:
-            self._check_refresh(request, given)
+        grant_type = dict(pairs).get("grant_type")
+        self._check_place(request, grant_type)
+        if grant_type == REFRESH:
+            self._check_refresh(given)
         return self._with_redirect(self._with_scopes(pairs))
 
-    def _check_refresh(self, request: Request, given: Mapping[str, str]) -> None:
+    def _check_place(self, request: Request, grant_type: str | None) -> None:
+        quirks = self._quirks
+        first = grant_type is not None and grant_type == quirks.first_exchange_grant
+        path = quirks.first_exchange_path if first else quirks.refresh_path
+        if grant_type in self._refreshes and path is not None and not request.came_to.endswith(path):
+            raise OAuthError("unsupported_grant_type", "Tokens are refreshed elsewhere.")
+
+    def _check_refresh(self, given: Mapping[str, str]) -> None:
         quirks = self._quirks
         _require(given, quirks.refresh_parameters)
-        if quirks.refresh_path is not None and not request.came_to.endswith(quirks.refresh_path):
-            raise OAuthError("unsupported_grant_type", "Tokens are refreshed elsewhere.")
         if quirks.refresh_redirect_uri and not given.get("redirect_uri"):
             raise OAuthError("invalid_request", "The redirect_uri must be repeated.")
         if quirks.refresh_scope == "required" and not given.get("scope"):
@@ -185,11 +199,12 @@ class Dialect:
         return [(name, names.get(value, "") if name == "redirect_uri" else value) for name, value in pairs]
 
     def _with_scopes(self, pairs: Pairs) -> Pairs:
-        if self._quirks.scope_separator == " ":
+        separator = self._quirks.scope_separator
+        if separator == " ":
             return pairs
         if any(name == "scope" and " " in value for name, value in pairs):
             raise OAuthError("invalid_scope", "That scope is not known here.")
-        return [(name, value.replace(",", " ") if name == "scope" else value) for name, value in pairs]
+        return [(name, value.replace(separator, " ") if name == "scope" else value) for name, value in pairs]
 
     def _good(self, members: Mapping[str, object]) -> dict[str, object]:
         quirks, said = self._quirks, dict(members)

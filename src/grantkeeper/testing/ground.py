@@ -96,7 +96,7 @@ def lay_ground(
         base_scopes=scopes,
         keys=keys,
         proofs=DpopProofs(issuer, clock, features),
-        authentication=ClientAuthentication(issuer, directory, clock, features),
+        authentication=ClientAuthentication(issuer, directory, clock, features, quirks),
         tokens=TokenIssuer(store, policy, clock, features, quirks, signed),
         trusted_issuers={},
     )

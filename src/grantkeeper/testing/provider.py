@@ -295,7 +295,7 @@ class FakeProvider(ScriptedEndpoints):
     def _seen(self, endpoint: str, request: Request, form: Parameters) -> SeenRequest:
         presented = form.get("refresh_token") if endpoint == "token" else None
         row = self._ground.store.refresh_token(presented) if presented else None
-        secret = _SECRET_PARAMETERS | {self.quirks.exchange_parameter}
+        secret = _SECRET_PARAMETERS | {self.quirks.exchange_parameter, self.quirks.first_exchange_parameter}
         parameters = {name: "…" if name in secret else value for name, value in form.items().items()}
         return SeenRequest(
             endpoint=endpoint,

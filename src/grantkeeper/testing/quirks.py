@@ -26,8 +26,8 @@ class Quirks(msgspec.Struct, kw_only=True):
     offline_scope: str | None = None
     """The same for a scope."""
     pkce: Literal["required", "refused"] = "required"
-    scope_separator: Literal[" ", ","] = " "
-    """Between scopes in requests; the other one is not understood."""
+    scope_separator: Literal[" ", ",", ";"] = " "
+    """Between scopes in requests; no other one is understood."""
 
     redirect_names: dict[str, str] = {}
     """By what name a redirect URI goes here, which itself is not understood."""
@@ -45,6 +45,10 @@ class Quirks(msgspec.Struct, kw_only=True):
     """A refresh must repeat the redirect URI."""
     refresh_path: str | None = None
     """Where alone refreshes are answered, such as `/renew`."""
+    refresh_method: Literal["POST", "GET"] | None = None
+    """By what method there, where that is not as at /token; likewise at `first_exchange_path`."""
+    refresh_client_methods: frozenset[str] | None = None
+    """How a client proves itself to refresh, where that is not as at /token."""
 
     # How token answers are worded
     paths: dict[str, str] = {}
@@ -72,6 +76,12 @@ class Quirks(msgspec.Struct, kw_only=True):
     exchange_grant: str | None = None
     """The grant type by which an access token is exchanged for one that lives longer."""
     exchange_parameter: str = "access_token"
+    first_exchange_grant: str | None = None
+    """The grant type by which alone access tokens that a code gives are exchanged."""
+    first_exchange_parameter: str = "access_token"
+    first_exchange_path: str | None = None
+    first_exchange_client_methods: frozenset[str] | None = None
+    """How a client proves itself then, where that is not as for a refresh."""
     first_lifetime: int | None = None
     """Of access tokens that a code gives, where it is not the lifetime of all."""
 
@@ -99,6 +109,10 @@ class Quirks(msgspec.Struct, kw_only=True):
     revocation: Literal["rfc7009", "json", "bearer", "delete_bearer", "delete_json"] = "rfc7009"
     revocation_methods: frozenset[str] | None = None
     """How a client proves itself at /revoke, where that is not as at /token."""
+    revocation_names: dict[str, str] = {}
+    """What a parameter is called there, by its standard name."""
+    assertion_issuer: str | None = None
+    """Whom client assertions must name as their issuer, where that is not the client id."""
 
     def __repr__(self) -> str:
         changed = [name for name in self.__struct_fields__ if getattr(self, name) != getattr(Quirks(), name)]

@@ -13,7 +13,7 @@ from grantkeeper.testing.asked import required, resources_asked
 from grantkeeper.testing.client_authentication import auth_method
 from grantkeeper.testing.features import CODE, JWT_BEARER, REFRESH
 from grantkeeper.testing.ground import Ground
-from grantkeeper.testing.provider_store import CodeRow, RefreshRow
+from grantkeeper.testing.provider_store import CodeRow, RefreshRow, digest
 from grantkeeper.testing.vocabulary import FakeClient, FakeGrant, IssuedTokens, OAuthError, Terms, TokenFacts
 from grantkeeper.testing.wording import s256
 
@@ -45,11 +45,14 @@ class TokenEndpoint:
         self._store = ground.store
         self._policy = ground.policy
         self._grants = {CODE: self._exchange, REFRESH: self._refresh, **grants}
+        self._first: set[bytes] = set()
+        """Digests of the access tokens that codes gave."""
 
     def token(self, request: Request) -> Response:
         """Answer a token request, or raise `OAuthError`."""
         asked = self._read(request)
         grant_type = required(asked.form, "grant_type")
+        self._check_refreshing_client(request, asked.form, grant_type)
         handle = self._handler(grant_type)
         allowed = asked.client.grant_types
         if allowed is not None and grant_type not in allowed:
@@ -88,11 +91,20 @@ class TokenEndpoint:
 
     def _handler(self, grant_type: str) -> GrantHandler:
         quirks = self._ground.quirks
-        if quirks.exchange_grant is not None and grant_type == quirks.exchange_grant:
+        if grant_type in (quirks.exchange_grant, quirks.first_exchange_grant):
             return self._exchange_access_token
         if grant_type not in self._ground.features.grant_types():
             raise OAuthError("unsupported_grant_type", "This grant_type is not known here.")
         return self._grants[grant_type]
+
+    def _check_refreshing_client(self, request: Request, form: Parameters, grant_type: str) -> None:
+        """Refuse another way of client authentication than refreshes are asked for with."""
+        quirks = self._ground.quirks
+        methods = quirks.refresh_client_methods if grant_type in (REFRESH, quirks.exchange_grant) else None
+        if grant_type == quirks.first_exchange_grant:
+            methods = quirks.first_exchange_client_methods
+        if methods is not None and auth_method(request, form) not in methods:
+            raise OAuthError("invalid_client", "This way of client authentication is not known here.", status=401)
 
     def _read(self, request: Request) -> TokenRequest:
         form = request.form()
@@ -131,7 +143,7 @@ class TokenEndpoint:
             terms=self._terms_kept(asked, row.terms),
         )
         self._store.spend_code(code, grant_id)
-        return self._ground.tokens.issue(
+        tokens = self._ground.tokens.issue(
             grant_id,
             tuple(row.scopes.split()),
             generation=None if "refresh_token" in self._policy.omit or not row.terms.offline else 1,
@@ -139,6 +151,8 @@ class TokenEndpoint:
             nonce=row.terms.nonce,
             first=True,
         )
+        self._first.add(digest(tokens.access_token))
+        return tokens
 
     def _code_refusal(self, row: CodeRow, asked: TokenRequest, now: Instant) -> OAuthError | None:
         if row.expires_at <= now:
@@ -178,7 +192,11 @@ class TokenEndpoint:
 
     def _exchange_access_token(self, asked: TokenRequest) -> Outcome:
         """An access token for one that lives longer, as some do in place of refresh tokens."""
-        token = required(asked.form, self._ground.quirks.exchange_parameter)
+        quirks = self._ground.quirks
+        first = asked.form.get("grant_type") == quirks.first_exchange_grant
+        token = required(asked.form, quirks.first_exchange_parameter if first else quirks.exchange_parameter)
+        if quirks.first_exchange_grant is not None and (digest(token) in self._first) != first:
+            return OAuthError("invalid_grant", "Such an access token is exchanged in another way.")
         grant_id = self._store.live_access_token(token, self._ground.clock.now())
         if grant_id is None:
             return OAuthError("invalid_grant", "The access token is not good any more.")
