@@ -21,12 +21,14 @@ class RefreshPolicy(Record, frozen=True):
     `ahead`: refresh before expiry while the connection is in use; else a reader's request does it.
     `idle_lifetime`: unused for this long, the refresh token dies (None: not known to). `keep_alive`:
     the age at which it is used so that it does not; None: computed from what is known of its death.
+    `not_before`: the provider refuses a refresh while the access token has more seconds left (None: it does not).
     `concurrency` and `per_minute` (None: no limit) hold over all processes together.
     """
 
     ahead: bool = True
     keep_alive: int | None = None
     idle_lifetime: int | None = None
+    not_before: int | None = None
     concurrency: int = 20
     per_minute: int | None = None
 
@@ -39,7 +41,7 @@ def refresh_due_at(tokens: TokenSet, policy: RefreshPolicy, used_at: Instant, ji
       always where the access token is exchanged for its successor.
     - In use (a reader took a token within `IN_USE` of this set's issue), and refreshed ahead: before
       the last tenth of the access token's lifetime or its last five minutes, whichever is more, but
-      not before half of it.
+      not before half of it; and within the last `not_before` seconds, where that is said.
     - Idle, on demand, or with an access token that does not expire: when `keep_alive` is over. Without
       one: when two thirds of the refresh token's known life are over, and a day before its end.
     - Idle, and nothing known: after seven days, or when one in use would be due, whichever is later.
@@ -62,11 +64,11 @@ def refresh_due_at(tokens: TokenSet, policy: RefreshPolicy, used_at: Instant, ji
         own = tokens.renewal is not None and tokens.renewal.grant == "access_token"
         in_use = own or (policy.ahead and tokens.issued_at - used_at <= IN_USE)
         expires_at = tokens.access_token_expires_at
-        return _ahead_at(tokens.issued_at, expires_at, jitter) if in_use and expires_at is not None else None
+        return _ahead_at(tokens.issued_at, expires_at, policy, jitter) if in_use and expires_at is not None else None
     alive = _kept_alive_at(tokens, policy, jitter)
     if tokens.access_token_expires_at is None:
         return alive
-    ahead = _ahead_at(tokens.issued_at, tokens.access_token_expires_at, jitter)
+    ahead = _ahead_at(tokens.issued_at, tokens.access_token_expires_at, policy, jitter)
     if policy.ahead and tokens.issued_at - used_at <= IN_USE:
         return ahead if alive is None else min(ahead, alive)
     if alive is None and policy.ahead:
@@ -90,12 +92,17 @@ def fresh_enough(expires_at: Instant | None, now: Instant, min_ttl: int) -> bool
     return expires_at is None or expires_at - now >= min_ttl * SECOND
 
 
-def _ahead_at(issued_at: Instant, expires_at: Instant, jitter: float) -> Instant:
+def _ahead_at(issued_at: Instant, expires_at: Instant, policy: RefreshPolicy, jitter: float) -> Instant:
     lifetime = max(0, expires_at - issued_at)
     # At most three eighths: the eighth that spreads them must fit in after half of the lifetime, or where
     # tokens live ten minutes, all connections made together would be due together for ever.
     margin = min(max(lifetime // 10, 5 * MINUTE), lifetime * 3 // 8)
-    return expires_at - margin - int(lifetime // 8 * jitter)
+    due = expires_at - margin - int(lifetime // 8 * jitter)
+    if policy.not_before is None:
+        return due
+    # A margin for our clock and theirs: the first tenth of that time is left alone, the last half too.
+    latest, earliest = policy.not_before * SECOND // 2, policy.not_before * SECOND * 9 // 10
+    return max(due, expires_at - latest - int((earliest - latest) * jitter))
 
 
 def _kept_alive_at(tokens: TokenSet, policy: RefreshPolicy, jitter: float) -> Instant | None:

@@ -198,6 +198,9 @@ def two_steps(broken: Step = "connected", first: Document = FIRST, **otherwise: 
 
 
 REFRESH = {
+    "refresh.not_before": Case(
+        definition={"refresh": {"not_before": 30}}, quirks={"refresh_not_before": 30}, breaks="worker"
+    ),
     "refresh.method": two_steps(method="POST"),
     "refresh.client_authentication": two_steps("refresh", client_authentication="client_secret_post"),
     "refresh.first.url": two_steps(first=FIRST | {"url": "{base_url}/refresh_access_token"}),

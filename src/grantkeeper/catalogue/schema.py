@@ -326,6 +326,11 @@ class Refresh(Table):
         description="An idle connection is refreshed after this long, in place of what follows from the refresh "
         "token's life.",
     )
+    not_before: Annotated[int, Field(ge=2)] | None = Field(
+        None,
+        description="Seconds before the access token's end from which on the provider lets it be refreshed; left out: at "
+        "any time.",
+    )
     concurrency: Annotated[int, Field(ge=1, le=1000)] = Field(
         20, description="Refreshes under way at one time, over all processes."
     )

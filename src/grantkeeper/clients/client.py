@@ -191,6 +191,7 @@ def _policy(refresh: Refresh) -> RefreshPolicy:
         ahead=refresh.when == "ahead",
         keep_alive=refresh.keep_alive,
         idle_lifetime=refresh.idle_lifetime,
+        not_before=refresh.not_before,
         concurrency=refresh.concurrency,
         per_minute=refresh.per_minute,
     )

@@ -221,7 +221,7 @@ class Refresher:
                 elif (age := now - (connection.refreshed_at or 0)) < YOUNG * SECOND:
                     raise _too_young(age)
             good = refused is None and not _from_the_future(connection, now)
-            if good and fresh_enough(connection.access_token_expires_at, now, _reachable(connection, min_ttl)):
+            if good and fresh_enough(connection.access_token_expires_at, now, self._reachable(connection, min_ttl)):
                 break
             wait = max(self._pause(connection, now), blocked.until - now if blocked else 0)
             if tried or wait > 0:
@@ -233,6 +233,21 @@ class Refresher:
             blocked = outcome if isinstance(outcome, Blocked) else None
             tried = outcome is not False or remaining <= 0
         return connection, await self._connections.open_tokens(connection, found.sealed_tokens)
+
+    def _reachable(self, connection: Connection, min_ttl: int) -> int:
+        """`min_ttl`, or half the token's lifetime where no token of this provider lives that long.
+
+        Otherwise each read would refresh, and none would be satisfied; nor is more asked than the provider can do
+        that early. What cannot be refreshed is good to its end.
+        """
+        if not connection.refreshable:
+            return min(min_ttl, 1)
+        if (earliest := self._clients.policy(connection.provider).not_before) is not None:
+            min_ttl = min(min_ttl, earliest * 9 // 10)
+        if connection.access_token_expires_at is None or connection.refreshed_at is None:
+            return min_ttl
+        lifetime = (connection.access_token_expires_at - connection.refreshed_at) // SECOND
+        return min_ttl if min_ttl < lifetime else max(1, lifetime // 2)
 
     async def _shared(self, connection: Connection, patience: float) -> Blocked | bool:
         """One attempt for all readers of this process; it goes on when they leave. False: out of patience."""
@@ -331,20 +346,6 @@ def _too_young(age: int) -> Unavailable:
 def _from_the_future(connection: Connection, now: Instant) -> bool:
     """Whether the token was stored later than now: a clock was wrong, so nobody knows when it expires."""
     return connection.refreshable and (connection.refreshed_at or 0) > now + MINUTE
-
-
-def _reachable(connection: Connection, min_ttl: int) -> int:
-    """`min_ttl`, or half the token's lifetime where no token of this provider lives that long.
-
-    Otherwise each read would refresh, and none would be satisfied. What cannot be refreshed is good
-    to its end.
-    """
-    if not connection.refreshable:
-        return min(min_ttl, 1)
-    if connection.access_token_expires_at is None or connection.refreshed_at is None:
-        return min_ttl
-    lifetime = (connection.access_token_expires_at - connection.refreshed_at) // SECOND
-    return min_ttl if min_ttl < lifetime else max(1, lifetime // 2)
 
 
 def _moved_on(before: Connection, now: Connection) -> bool:

@@ -237,6 +237,11 @@ class ProviderStore:
         row = self._db.execute("SELECT grant_id FROM access_token WHERE hash = ?", (digest(token),)).fetchone()
         return str(row[0]) if row else None
 
+    def access_token_end(self, grant_id: str) -> Instant:
+        """When the last of a grant's access tokens ends."""
+        row = self._db.execute("SELECT max(expires_at) FROM access_token WHERE grant_id = ?", (grant_id,)).fetchone()
+        return int(row[0] or 0)
+
     def revoke_access_token(self, token: str) -> None:
         """End this one access token."""
         self._db.execute("UPDATE access_token SET revoked = 1 WHERE hash = ?", (digest(token),))

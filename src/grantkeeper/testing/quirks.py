@@ -45,6 +45,8 @@ class Quirks(msgspec.Struct, kw_only=True):
     """A refresh must repeat the redirect URI."""
     refresh_path: str | None = None
     """Where alone refreshes are answered, such as `/renew`."""
+    refresh_not_before: int | None = None
+    """A refresh is refused while the grant's access token has more seconds left."""
     refresh_method: Literal["POST", "GET"] | None = None
     """By what method there, where that is not as at /token; likewise at `first_exchange_path`."""
     refresh_client_methods: frozenset[str] | None = None

@@ -216,6 +216,9 @@ class TokenEndpoint:
             return OAuthError("invalid_grant", "The refresh token has expired.")
         if terms.dpop_jkt not in (None, asked.jkt):
             return OAuthError("invalid_grant", "The refresh token is bound to another key.")
+        early = self._ground.quirks.refresh_not_before
+        if early is not None and self._store.access_token_end(row.grant_id) - now > early * SECOND:
+            return OAuthError("invalid_request", "The access token is still good.")
         if not self._honoured(row, now):
             self._store.revoke_grants(now, row.grant_id)
             return OAuthError("invalid_grant", "The refresh token has been used before.")
