@@ -6,17 +6,22 @@ import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc import jwt
-from joserfc.jwk import KeySet
+from joserfc.jwk import KeySet, import_key
 
 from grantkeeper.cli.checks import Finding
+from grantkeeper.cli.exits import ExitCode
 from grantkeeper.cli.key_checks import SIGNS_FOR, check_keys
 from grantkeeper.clock import DAY, Instant, SystemClock
 from grantkeeper.config import load_settings
+from grantkeeper.keys.software import ALGORITHMS, key_type
+from grantkeeper.oauth.signing import SigningAlgorithm
 from grantkeeper.testing import FakeClock
 from tests.keys.certificates import new_key, pem, self_signed
 from tests.keys.rings import CLAIMS, PRIVATE_MEMBERS
@@ -80,6 +85,24 @@ class TestCommands:
     def test_unknown(self, installed: Installation, kid: str) -> None:
         """A KID that is not there says where to look, and one that begins with a hyphen is no option."""
         assert f"There is no key {kid}; see" in installed.run("keys", "retire", kid, code=3).stderr
+
+    @pytest.mark.parametrize("algorithm", ALGORITHMS)
+    def test_certificate_of_a_key(self, installed: Installation, algorithm: str) -> None:
+        """What is printed holds the published key, vouches for itself, and names us."""
+        kid = installed.run("keys", "create", "--algorithm", algorithm).stdout.strip()
+        printed = x509.load_pem_x509_certificate(installed.run("keys", "certificate", kid).stdout.encode())
+        printed.verify_directly_issued_by(printed)
+        spki = printed.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        assert import_key(spki, key_type(cast(SigningAlgorithm, algorithm))).thumbprint() == kid
+        assert printed.subject.rfc4514_string() == "CN=127.0.0.1"
+        assert (printed.not_valid_after_utc - printed.not_valid_before_utc).days == 730
+
+    def test_certificate_of_no_key(self, installed: Installation, tmp_path: Path) -> None:
+        """A certificate has no key that signs, and a KID may begin with a hyphen."""
+        imported = installed.run("keys", "import-certificate", "bank", *new_files(tmp_path)).stdout.strip()
+        for kid in (imported, "-unknown"):
+            refused = installed.run("keys", "certificate", kid, code=ExitCode.NOT_FOUND)
+            assert f"There is no key {kid} that signs" in refused.stderr
 
     def test_import_certificate(self, installed: Installation, tmp_path: Path) -> None:
         """It is used at once and replaces the one of its name; ending soon is worth a word."""

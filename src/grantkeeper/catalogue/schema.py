@@ -328,8 +328,8 @@ class Refresh(Table):
     )
     not_before: Annotated[int, Field(ge=2)] | None = Field(
         None,
-        description="Seconds before the access token's end from which on the provider lets it be refreshed; left out: at "
-        "any time.",
+        description="How many seconds before the access token's end the provider begins to let it be refreshed; left "
+        "out: at any time.",
     )
     concurrency: Annotated[int, Field(ge=1, le=1000)] = Field(
         20, description="Refreshes under way at one time, over all processes."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
+from urllib.parse import urlsplit
 
 import click
 
@@ -127,6 +128,26 @@ def retire(options: Options, kid: str, withdraw: bool, force: bool) -> None:
     if outcome == "last":
         raise CommandFailed(f"Nothing would be left to do what {kid} does; make another first, or give --force.")
     click.echo(f"Retired {kid}{', and unpublished it' if withdraw else ''}.")
+
+
+# As with `retire`: a KID may begin with a hyphen.
+@keys.command("certificate", context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
+@click.argument("kid")
+@click.option(
+    "--days", type=click.IntRange(1, 3650), default=730, show_default=True, metavar="DAYS", help="How long it is good."
+)
+@pass_options
+def certificate(options: Options, kid: str, days: int) -> None:
+    """Print a self-signed certificate of a key that signs, for a provider that wants one uploaded.
+
+    Most providers fetch /.well-known/jwks.json instead. After each new key such a provider must be given another.
+    """
+
+    async def work(services: Services) -> str:
+        name = urlsplit(services.settings.public_url).hostname or "grantkeeper"
+        return await services.keys.certified(kid, name, days)
+
+    click.echo(options.run(work), nl=False)
 
 
 @keys.command("import-certificate")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cryptography import x509
@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
+from cryptography.x509.oid import NameOID
 from joserfc import jwk
 from joserfc.util import urlsafe_b64encode
 
@@ -62,6 +63,27 @@ def read_certificate(chain: bytes, private_key: bytes, now: Instant) -> Import:
     text = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
     certificate = ClientCertificate(chain=text.decode(), private_key=pem.decode(), thumbprint=thumbprint)
     return Import(certificate=certificate, public_jwk=_published(certificates, thumbprint))
+
+
+def self_signed(private_key: bytes, name: str, now: Instant, days: int) -> str:
+    """A certificate (PEM) by which a provider that takes no JWKS knows a key that signs; nobody else vouches for it.
+
+    `name`: its common name, at most 64 characters; `days`: how long it is good.
+    """
+    key = _private_key(private_key)
+    begins = datetime.fromtimestamp(now // SECOND, UTC)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begins)
+        .not_valid_after(begins + timedelta(days=days))
+        .sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else SHA256())
+    )
+    return certificate.public_bytes(Encoding.PEM).decode()
 
 
 def not_after(chain: str) -> Instant:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from grantkeeper.clock import DAY, Clock, Instant
-from grantkeeper.errors import ClientRejected, InvalidValue, ProviderUnavailable, SealError, StorageError
+from grantkeeper.errors import ClientRejected, InvalidValue, NotFound, ProviderUnavailable, SealError, StorageError
 from grantkeeper.keys import software
 from grantkeeper.keys.aws_kms import KmsSigner, find_key
-from grantkeeper.keys.certificates import check_name, not_after, read_certificate
+from grantkeeper.keys.certificates import check_name, not_after, read_certificate, self_signed
 from grantkeeper.oauth.signing import ClientCertificate, Signer, SigningAlgorithm
 from grantkeeper.storage.client_keys import ClientKey, ClientKeyStore, Retired
 
@@ -104,6 +104,18 @@ class ClientKeyring:
             chain=read.certificate.chain,
         )
         return await self._add(key, read.certificate.private_key.encode(), overlap)
+
+    async def certified(self, kid: str, name: str, days: int) -> str:
+        """A self-signed certificate (PEM) of a key that signs, for a provider that wants one in place of a JWKS.
+
+        As `certificates.self_signed`. NotFound where there is no such key, InvalidValue where it is kept elsewhere.
+        """
+        row = next((row for row in await self._store.list_keys() if row.kid == kid), None)
+        if row is None or row.kind != "signing":
+            raise NotFound(f"There is no key {kid} that signs; see `grantkeeper keys list`.")
+        if row.kms_key is not None:
+            raise InvalidValue({"kid": [f"The key {kid} is kept in AWS KMS: have it certified there."]})
+        return self_signed(await self._private_key(row), name, self._clock.now(), days)
 
     async def retire(self, kid: str, *, withdraw: bool = False, force: bool = False) -> Retired:
         """End a key's use at once; as `ClientKeyStore.retire`."""
