@@ -12,7 +12,7 @@ import pytest
 from grantkeeper.catalogue import Provider, endpoint_problems, load_catalogue, resolve_endpoints
 from grantkeeper.catalogue.document import PAGE
 from grantkeeper.catalogue.rules import inconsistencies
-from grantkeeper.catalogue.schema import AuthorizationEndpoint, TokenEndpoint
+from grantkeeper.catalogue.tables import AuthorizationEndpoint, TokenEndpoint
 from grantkeeper.errors import ConfigError
 from tests.test_catalogue import ROOT
 

@@ -12,7 +12,8 @@ import pytest
 from pydantic import Field
 
 from grantkeeper.catalogue.load import load_catalogue
-from grantkeeper.catalogue.schema import Provider, Refresh, Table, nested_table
+from grantkeeper.catalogue.schema import Provider
+from grantkeeper.catalogue.tables import Refresh, Table, nested_table
 from grantkeeper.clients.client import client_of
 from grantkeeper.config import ClientSettings
 from grantkeeper.oauth.client import Client

@@ -21,7 +21,7 @@ from grantkeeper.cli.key_checks import SIGNS_FOR, check_keys
 from grantkeeper.clock import DAY, Instant, SystemClock
 from grantkeeper.config import load_settings
 from grantkeeper.keys.software import ALGORITHMS, key_type
-from grantkeeper.oauth.signing import SigningAlgorithm
+from grantkeeper.terms import SigningAlgorithm
 from grantkeeper.testing import FakeClock
 from tests.keys.certificates import new_key, pem, self_signed
 from tests.keys.rings import CLAIMS, PRIVATE_MEMBERS

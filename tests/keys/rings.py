@@ -14,11 +14,11 @@ from grantkeeper.crypto import RootKeyset
 from grantkeeper.keys import ClientKeyring
 from grantkeeper.keys.software import ALGORITHMS
 from grantkeeper.oauth.signed import registry
-from grantkeeper.oauth.signing import SigningAlgorithm
 from grantkeeper.storage.client_keys import ClientKeyStore
 from grantkeeper.storage.database import Database
 from grantkeeper.storage.migrate import open_database
 from grantkeeper.storage.vault import Vault
+from grantkeeper.terms import SigningAlgorithm
 from grantkeeper.testing import FakeClock
 
 CLAIMS = {"iss": "client-1", "aud": "https://provider.example.com"}

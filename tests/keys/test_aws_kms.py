@@ -23,7 +23,7 @@ from moto import mock_aws
 
 from grantkeeper.errors import ClientRejected, InvalidValue, ProviderError, ProviderUnavailable
 from grantkeeper.keys.aws_kms import KmsSigner
-from grantkeeper.oauth.signing import SigningAlgorithm
+from grantkeeper.terms import SigningAlgorithm
 from tests.keys.rings import CLAIMS, Ring
 from tests.support.process import free_port
 

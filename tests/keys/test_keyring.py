@@ -16,9 +16,10 @@ from grantkeeper.errors import ClientRejected, InvalidValue, ProviderUnavailable
 from grantkeeper.keys import ClientKeyring
 from grantkeeper.keys.keyring import OVERLAP
 from grantkeeper.keys.software import ALGORITHMS
-from grantkeeper.oauth.signing import ClientKeys, SigningAlgorithm
+from grantkeeper.oauth.signing import ClientKeys
 from grantkeeper.storage.client_keys import PUBLISHED_ON, ClientKeyStore
 from grantkeeper.storage.vault import Vault
+from grantkeeper.terms import SigningAlgorithm
 from tests.keys.certificates import new_key, pem, self_signed
 from tests.keys.rings import CLAIMS, PRIVATE_MEMBERS, Ring, checked
 

@@ -15,7 +15,7 @@ from grantkeeper.oauth.assertion import (
     jwt_bearer_assertion,
     private_key_jwt,
 )
-from grantkeeper.oauth.signing import SigningAlgorithm
+from grantkeeper.terms import SigningAlgorithm
 from tests.oauth.clients import NOW
 from tests.oauth.keys import EC, RSA, OurKey, opened
 

@@ -9,12 +9,12 @@ import pytest
 from grantkeeper.clock import SECOND
 from grantkeeper.errors import ClientRejected
 from grantkeeper.model import Renewal
-from grantkeeper.oauth.client import AssertionPolicy, Client, ExchangePolicy, GrantType
+from grantkeeper.oauth.client import AssertionPolicy, Client, ExchangePolicy
 from grantkeeper.oauth.grants import client_credentials_call, token_exchange_call
 from grantkeeper.oauth.message import Call
 from grantkeeper.oauth.renewals import renewal_call
-from grantkeeper.oauth.signing import SigningAlgorithm
 from grantkeeper.oauth.token import may_have_spent
+from grantkeeper.terms import GrantType, SigningAlgorithm
 from tests.oauth.clients import NOW, shop
 from tests.oauth.keys import BY_ALGORITHM, OurKey, opened
 from tests.support.sender import HeldKeys

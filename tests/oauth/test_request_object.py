@@ -9,7 +9,7 @@ import pytest
 from grantkeeper.clock import SECOND
 from grantkeeper.errors import InvalidValue
 from grantkeeper.oauth.request_object import request_object
-from grantkeeper.oauth.signing import SigningAlgorithm
+from grantkeeper.terms import SigningAlgorithm
 from tests.oauth.clients import NOW
 from tests.oauth.keys import OurKey, opened
 

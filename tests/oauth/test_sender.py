@@ -15,11 +15,12 @@ from joserfc.jwk import OctKey
 from grantkeeper.clock import SECOND
 from grantkeeper.errors import ClientRejected, ProviderUnavailable
 from grantkeeper.oauth import dpop
-from grantkeeper.oauth.client import Client, ClientAuthentication
+from grantkeeper.oauth.client import Client
 from grantkeeper.oauth.message import Call, Request
 from grantkeeper.oauth.sender import Sender
-from grantkeeper.oauth.signing import ClientCertificate, SigningAlgorithm
+from grantkeeper.oauth.signing import ClientCertificate
 from grantkeeper.oauth.token import may_have_spent
+from grantkeeper.terms import ClientAuthentication, SigningAlgorithm
 from grantkeeper.testing import FakeClock
 from tests.oauth.clients import SHOP, answer, before, form, shop
 from tests.oauth.keys import BY_ALGORITHM, OurKey, opened, public

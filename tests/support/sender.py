@@ -9,7 +9,8 @@ from grantkeeper.errors import ClientRejected, ProviderError
 from grantkeeper.oauth.client import Client
 from grantkeeper.oauth.message import Call, Request, Response
 from grantkeeper.oauth.sender import Http, Sender
-from grantkeeper.oauth.signing import ClientCertificate, Signer, SigningAlgorithm
+from grantkeeper.oauth.signing import ClientCertificate, Signer
+from grantkeeper.terms import SigningAlgorithm
 from grantkeeper.testing import FakeClock
 
 

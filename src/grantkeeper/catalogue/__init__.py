@@ -8,12 +8,12 @@ from grantkeeper.catalogue.catalogue import Catalogue
 from grantkeeper.catalogue.endpoints import Endpoints, endpoint_problems, resolve_endpoints
 from grantkeeper.catalogue.load import load_catalogue
 from grantkeeper.catalogue.logo import banner_svg, icon_svg
-from grantkeeper.catalogue.schema import (
+from grantkeeper.catalogue.schema import Provider
+from grantkeeper.catalogue.tables import (
     Api,
     AuthorizationEndpoint,
     Identity,
     Parameter,
-    Provider,
     Refresh,
     Revocation,
     Scopes,
@@ -21,15 +21,12 @@ from grantkeeper.catalogue.schema import (
     TokenResponsePaths,
     Verification,
 )
-from grantkeeper.catalogue.values import ClientAuthentication, ErrorMeaning
 
 __all__ = [
     "Api",
     "AuthorizationEndpoint",
     "Catalogue",
-    "ClientAuthentication",
     "Endpoints",
-    "ErrorMeaning",
     "Identity",
     "Parameter",
     "Provider",

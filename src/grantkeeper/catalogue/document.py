@@ -17,7 +17,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from grantkeeper.catalogue.load import load_catalogue
-from grantkeeper.catalogue.schema import Provider, Table, TokenResponsePaths, nested_table
+from grantkeeper.catalogue.schema import Provider
+from grantkeeper.catalogue.tables import Table, TokenResponsePaths, nested_table
 from grantkeeper.catalogue.values import HostPattern, HttpStatus, ScopeToken
 
 PAGE = Path("docs/providers.md")

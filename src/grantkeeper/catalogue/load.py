@@ -19,7 +19,8 @@ from pydantic import ValidationError
 
 from grantkeeper.catalogue.catalogue import Catalogue
 from grantkeeper.catalogue.rules import inconsistencies
-from grantkeeper.catalogue.schema import Provider, Table, nested_table
+from grantkeeper.catalogue.schema import Provider
+from grantkeeper.catalogue.tables import Table, nested_table
 from grantkeeper.errors import ConfigError
 
 __all__ = ["Catalogue", "Reading", "load_catalogue", "read_again", "read_files", "text_problems"]

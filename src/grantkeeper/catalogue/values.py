@@ -6,28 +6,11 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
 from grantkeeper.catalogue.template import issuer_template_problem, template_problem, url_problem
-
-ClientAuthentication = Literal[
-    "client_secret_basic",
-    "client_secret_post",
-    "client_secret_jwt",
-    "private_key_jwt",
-    "tls_client_auth",
-    "self_signed_tls_client_auth",
-    "none",
-]
-"""How the client proves itself (RFC 6749 §2.3.1, OpenID Connect Core §9, RFC 8705 §2; names of RFC 8414 §2)."""
-
-SigningAlgorithm = Literal["RS256", "PS256", "ES256", "EdDSA"]
-"""What signs our assertions and requests (RFC 7518 §3.1, RFC 8037 §3.1)."""
-
-GrantType = Literal["authorization_code", "device_code", "client_credentials", "jwt_bearer", "token_exchange"]
-"""How a connection is had: the grant types of RFC 6749, 8628, 7523 and 8693, by their short names."""
 
 CATEGORIES = (
     "accounting",
@@ -70,12 +53,6 @@ CATEGORIES = (
     "transport",
 )
 """What the shipped providers are about: how the gallery groups them. An operator's may be about something else."""
-
-Expiry = Literal["seconds", "milliseconds", "at_seconds", "at_milliseconds", "at_iso"]
-"""How an answer states when a token ends: how long it lives, or the moment (Unix time, or ISO 8601)."""
-
-ErrorMeaning = Literal["grant", "client", "transient"]
-"""Who must act after an error: `grant` the user, `client` the operator, `transient` nobody: it is retried."""
 
 
 def _matching(pattern: str, otherwise: str) -> AfterValidator:

@@ -9,7 +9,8 @@ from typing import Any, get_args
 import click
 
 from grantkeeper.catalogue.template import template_problem
-from grantkeeper.catalogue.values import CATEGORIES, ClientAuthentication
+from grantkeeper.catalogue.values import CATEGORIES
+from grantkeeper.terms import ClientAuthentication
 from grantkeeper.urls import placeholders, url_problem
 
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from grantkeeper.catalogue.schema import Parameter, Provider, Verification
+    from grantkeeper.catalogue.schema import Provider
+    from grantkeeper.catalogue.tables import Parameter, Verification
 
 _BASIS = {
     "documentation": "read in the provider's own documentation",

@@ -12,7 +12,7 @@ from grantkeeper.cli.exits import CommandFailed, ExitCode
 from grantkeeper.cli.options import Options, json_option, pass_options
 from grantkeeper.cli.output import print_json, print_table, timestamp, when
 from grantkeeper.clock import DAY, HOUR, Instant
-from grantkeeper.oauth.signing import SigningAlgorithm
+from grantkeeper.terms import SigningAlgorithm
 
 if TYPE_CHECKING:
     from grantkeeper.app import Services

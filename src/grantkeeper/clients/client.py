@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from grantkeeper.catalogue.endpoints import Endpoints, operator_values, resolve_endpoints
-from grantkeeper.catalogue.schema import Provider, Refresh
-from grantkeeper.catalogue.schema import TokenResponsePaths as Paths
+from grantkeeper.catalogue.schema import Provider
+from grantkeeper.catalogue.tables import Refresh
+from grantkeeper.catalogue.tables import TokenResponsePaths as Paths
 from grantkeeper.config import ClientSettings
 from grantkeeper.oauth.client import (
     Asked,

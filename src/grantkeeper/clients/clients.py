@@ -9,7 +9,8 @@ import msgspec
 
 from grantkeeper.catalogue.catalogue import Catalogue, by_label
 from grantkeeper.catalogue.endpoints import endpoint_problems, operator_values, resolve_endpoints
-from grantkeeper.catalogue.schema import Api, Provider
+from grantkeeper.catalogue.schema import Provider
+from grantkeeper.catalogue.tables import Api
 from grantkeeper.clients.client import client_of, supplied
 from grantkeeper.clients.completion import completed, shortcomings
 from grantkeeper.clients.found import Found, Wanted

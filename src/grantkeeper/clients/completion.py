@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
-from grantkeeper.catalogue.schema import Identity, Provider, Revocation, Scopes, Table, TokenEndpoint
+from grantkeeper.catalogue.schema import Provider
+from grantkeeper.catalogue.tables import Identity, Revocation, Scopes, Table, TokenEndpoint
 from grantkeeper.clients.found import Found
 from grantkeeper.config import ClientSettings
 from grantkeeper.oauth.metadata import ServerMetadata

@@ -8,8 +8,8 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from grantkeeper.catalogue.schema import Provider
-from grantkeeper.catalogue.values import ClientAuthentication
 from grantkeeper.config import ClientSettings
+from grantkeeper.terms import ClientAuthentication
 
 _COLOUR = "#475569"
 _DATE = datetime.date(2026, 11, 22)

@@ -20,7 +20,7 @@ from grantkeeper.errors import ClientRejected, InvalidValue, ProviderError, Prov
 from grantkeeper.keys.software import key_type
 from grantkeeper.model import Record
 from grantkeeper.oauth.signed import registry
-from grantkeeper.oauth.signing import SigningAlgorithm
+from grantkeeper.terms import SigningAlgorithm
 
 _PATIENCE = 3
 """Seconds for a connection to KMS, and for an answer; each is tried twice."""

@@ -11,8 +11,9 @@ from grantkeeper.errors import ClientRejected, InvalidValue, NotFound, ProviderU
 from grantkeeper.keys import software
 from grantkeeper.keys.aws_kms import KmsSigner, find_key
 from grantkeeper.keys.certificates import check_name, not_after, read_certificate, self_signed
-from grantkeeper.oauth.signing import ClientCertificate, Signer, SigningAlgorithm
+from grantkeeper.oauth.signing import ClientCertificate, Signer
 from grantkeeper.storage.client_keys import ClientKey, ClientKeyStore, Retired
+from grantkeeper.terms import SigningAlgorithm
 
 OVERLAP = DAY
 """For so long a new key is published before it signs: providers that keep our JWKS must have fetched it again."""

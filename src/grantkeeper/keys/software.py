@@ -10,7 +10,7 @@ from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
 from grantkeeper.oauth.signed import registry
-from grantkeeper.oauth.signing import SigningAlgorithm
+from grantkeeper.terms import SigningAlgorithm
 
 ALGORITHMS: tuple[SigningAlgorithm, ...] = get_args(SigningAlgorithm)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from grantkeeper.model import Record
-from grantkeeper.oauth.client import Client, ClientAuthentication
+from grantkeeper.oauth.client import Client
 from grantkeeper.oauth.metadata import ServerMetadata
+from grantkeeper.terms import ClientAuthentication
 
 NOT_ANNOUNCED = "not announced"
 NO_METADATA = "publishes no metadata"

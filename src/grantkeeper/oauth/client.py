@@ -10,23 +10,28 @@ from urllib.parse import urlsplit
 import msgspec
 
 from grantkeeper.model import Record
-from grantkeeper.oauth.signing import SigningAlgorithm
 from grantkeeper.schedule import RefreshPolicy
+from grantkeeper.terms import (
+    AssertionAudience,
+    AssertionIssuer,
+    AssertionSubject,
+    ClientAuthentication,
+    ErrorMeaning,
+    Expiry,
+    GrantType,
+    IdentityOrigin,
+    LoginHint,
+    ProofAlgorithm,
+    RevocationStyle,
+    SenderConstraint,
+    SigningAlgorithm,
+    TokenKind,
+    TokenPlace,
+)
 from grantkeeper.urls import fill, fits, placeholders
 
-ClientAuthentication = Literal[
-    "client_secret_basic",
-    "client_secret_post",
-    "client_secret_jwt",
-    "private_key_jwt",
-    "tls_client_auth",
-    "self_signed_tls_client_auth",
-    "none",
-]
 BY_CERTIFICATE = ("tls_client_auth", "self_signed_tls_client_auth")
 """The methods by which TLS proves who we are (RFC 8705 §2)."""
-GrantType = Literal["authorization_code", "device_code", "client_credentials", "jwt_bearer", "token_exchange"]
-ErrorMeaning = Literal["grant", "client", "transient"]
 
 
 class Asked(Record, frozen=True):
@@ -64,7 +69,7 @@ class TokenResponsePaths(Record, frozen=True):
     refresh_token: str = "refresh_token"
     token_type: str = "token_type"
     expires_in: str = "expires_in"
-    expires: Literal["seconds", "milliseconds", "at_seconds", "at_milliseconds", "at_iso"] = "seconds"
+    expires: Expiry = "seconds"
     keep: dict[str, str] = {}
     refresh_expires_in: str | None = None
     scope: str = "scope"
@@ -91,7 +96,7 @@ class RefreshRequest(Record, frozen=True):
 class IdentitySource(Record, frozen=True):
     """Where the connected person or organisation can be read, and by which dotted paths."""
 
-    source: Literal["userinfo", "id_token", "token_response", "none"] = "none"
+    source: IdentityOrigin = "none"
     url: str | None = None
     subject: str = "sub"
     label: str | None = None
@@ -99,13 +104,13 @@ class IdentitySource(Record, frozen=True):
     headers: dict[str, str] = {}
     method: Literal["GET", "POST"] = "GET"
     body: str | None = None
-    token: Literal["header", "query"] = "header"
+    token: TokenPlace = "header"
 
 
 class AssertionPolicy(Record, frozen=True):
     """What we state in place of a person's consent (RFC 7523 §2.1)."""
 
-    subject: Literal["client_id", "asked"] = "client_id"
+    subject: AssertionSubject = "client_id"
     audience: str | None = None
     claims: dict[str, str] = {}
 
@@ -164,7 +169,7 @@ class Client(Record, frozen=True):
     signed_request: bool = False
     signed_response: bool = False
     max_age: int | None = None
-    login_hint: Literal["none", "identity", "subject"] = "none"
+    login_hint: LoginHint = "none"
     claims: dict[str, Any] = {}
     details: tuple[dict[str, Any], ...] = ()
     resources: tuple[str, ...] = ()
@@ -173,11 +178,11 @@ class Client(Record, frozen=True):
     signature_algorithms: tuple[str, ...] = ("RS256", "PS256", "ES256", "EdDSA")
     authentication: ClientAuthentication = "client_secret_basic"
     signing_algorithm: SigningAlgorithm = "ES256"
-    assertion_audience: Literal["issuer", "token_endpoint"] = "issuer"
-    assertion_issuer: Literal["client_id", "redirect_host"] = "client_id"
+    assertion_audience: AssertionAudience = "issuer"
+    assertion_issuer: AssertionIssuer = "client_id"
     certificate: str = "default"
-    sender_constrained: Literal["no", "dpop", "certificate"] = "no"
-    dpop_algorithm: Literal["ES256", "EdDSA"] = "ES256"
+    sender_constrained: SenderConstraint = "no"
+    dpop_algorithm: ProofAlgorithm = "ES256"
     assertion: AssertionPolicy = AssertionPolicy()
     exchange: ExchangePolicy | None = None
     json_body: bool = False
@@ -190,7 +195,7 @@ class Client(Record, frozen=True):
     refresh_supported: bool = True
     refresh_sends_scope: bool = False
     refresh_sends_redirect_uri: bool = False
-    refresh_style: Literal["refresh_token", "access_token"] = "refresh_token"
+    refresh_style: TokenKind = "refresh_token"
     refresh: RefreshRequest = RefreshRequest()
     first_exchange: RefreshRequest | None = None
     refresh_parameters: dict[str, str] = {}
@@ -198,9 +203,9 @@ class Client(Record, frozen=True):
     error_meanings: dict[str, ErrorMeaning] = {}
     error_description_meanings: dict[str, ErrorMeaning] = {}
     revocation_url: str | None = None
-    revocation_style: Literal["rfc7009", "json", "bearer", "delete_bearer", "delete_json", "none"] = "none"
+    revocation_style: RevocationStyle = "none"
     revocation_authentication: ClientAuthentication = "client_secret_basic"
-    revocation_token: Literal["refresh_token", "access_token"] = "refresh_token"
+    revocation_token: TokenKind = "refresh_token"
     revocation_renames: dict[str, str] = {}
     identity: IdentitySource = IdentitySource()
     templates: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ import msgspec
 from grantkeeper.clock import SECOND, Instant
 from grantkeeper.errors import ProviderProtocolError
 from grantkeeper.model import Record
-from grantkeeper.oauth.client import ClientAuthentication
+from grantkeeper.terms import ClientAuthentication
 
 _FORM = "application/x-www-form-urlencoded"
 

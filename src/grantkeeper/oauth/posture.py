@@ -18,10 +18,11 @@ from grantkeeper.oauth.aspect import (
     none_accepted,
     words,
 )
-from grantkeeper.oauth.client import Client, ClientAuthentication
+from grantkeeper.oauth.client import Client
 from grantkeeper.oauth.metadata import ServerMetadata
 from grantkeeper.oauth.posture_requests import IN_A_BROWSER
 from grantkeeper.oauth.registration import GRANT_TYPES
+from grantkeeper.terms import ClientAuthentication
 
 
 def posture(client: Client, metadata: ServerMetadata | None) -> list[Aspect]:

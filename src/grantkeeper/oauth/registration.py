@@ -13,8 +13,8 @@ import msgspec
 from grantkeeper.clock import SECOND, Instant
 from grantkeeper.errors import ClientRejected, ProviderError, ProviderProtocolError, ProviderUnavailable
 from grantkeeper.model import Record
-from grantkeeper.oauth.client import ClientAuthentication, GrantType
 from grantkeeper.oauth.message import Request, Response
+from grantkeeper.terms import ClientAuthentication, GrantType
 from grantkeeper.urls import url_problem
 
 GRANT_TYPES: dict[GrantType, str] = {

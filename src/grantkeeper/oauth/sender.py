@@ -16,9 +16,10 @@ from grantkeeper.errors import ClientRejected, ProviderUnavailable
 from grantkeeper.model import TokenSet
 from grantkeeper.oauth import dpop
 from grantkeeper.oauth.assertion import client_secret_jwt, private_key_jwt
-from grantkeeper.oauth.client import BY_CERTIFICATE, Client, ClientAuthentication
+from grantkeeper.oauth.client import BY_CERTIFICATE, Client
 from grantkeeper.oauth.message import Call, Request, Response, basic, renamed, written
 from grantkeeper.oauth.signing import ClientCertificate, ClientKeys
+from grantkeeper.terms import ClientAuthentication
 
 _MOST_NONCES = 10_000
 

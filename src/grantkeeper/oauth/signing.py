@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from grantkeeper.model import Record
-
-SigningAlgorithm = Literal["RS256", "PS256", "ES256", "EdDSA"]
-"""JWS algorithms for what we sign (RFC 7518 §3.1, RFC 8037 §3.1)."""
+from grantkeeper.terms import SigningAlgorithm
 
 
 class Signer(Protocol):

@@ -18,9 +18,10 @@ from grantkeeper.errors import (
     ProviderUnavailable,
 )
 from grantkeeper.model import Grant, Record, Renewal, TokenSet
-from grantkeeper.oauth.client import Client, ErrorMeaning, TokenResponsePaths
+from grantkeeper.oauth.client import Client, TokenResponsePaths
 from grantkeeper.oauth.lifetime import after, jwt_expiry, lifetime, seconds, stated
 from grantkeeper.oauth.message import Response, at_path
+from grantkeeper.terms import ErrorMeaning
 
 PAUSING = frozenset({"invalid_client", "unauthorized_client", "invalid_scope"})
 """Errors of ours, not of one connection: until the operator acts, no refresh at this provider can succeed."""

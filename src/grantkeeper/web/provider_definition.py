@@ -7,8 +7,10 @@ from typing import Annotated, get_args
 import msgspec
 from msgspec import Meta
 
-from grantkeeper.catalogue.schema import Api, Provider, Verification
-from grantkeeper.oauth.client import Asked, Client, GrantType
+from grantkeeper.catalogue.schema import Provider
+from grantkeeper.catalogue.tables import Api, Verification
+from grantkeeper.oauth.client import Asked, Client
+from grantkeeper.terms import GrantType
 
 PageUrl = Annotated[str, Meta(extra_json_schema={"format": "uri"})]
 GrantWord = Annotated[
