@@ -90,6 +90,17 @@ TOKEN_ANSWERS = {
         without=response(ok="success") | {"refresh": {"errors": {"40030": "grant"}}},
         breaks="withdrawn",
     ),
+    "token.response.error_description": Case(
+        definition=response(error="status", error_description="error")
+        | {"refresh": {"error_descriptions": {"grant has been revoked": "grant"}}},
+        quirks={
+            "paths": {"error": "status", "error_description": "error"},
+            "error_codes": {"invalid_grant": 503},
+            "errors_with_200": True,
+        },
+        without=response(error="status") | {"refresh": {"error_descriptions": {"grant has been revoked": "grant"}}},
+        breaks="withdrawn",
+    ),
     "token.response.ok": Case(
         definition=response(ok="ok"),
         quirks={"ok_path": "ok", "errors_with_200": True},
@@ -311,6 +322,7 @@ LATER_ANSWERS = {
     ),
     "refresh.response.token_type": later("token.response.token_type", "refresh"),
     "refresh.response.error": later("token.response.error", "withdrawn"),
+    "refresh.response.error_description": later("token.response.error_description", "withdrawn", error="status"),
     **{
         f"refresh.response.expires-{form}": later(
             f"token.response.expires-{form}", "refresh", refresh_lifetime="refresh_token_expires_in"

@@ -131,31 +131,30 @@ def test_a_public_part_that_is_another_keys_is_not_shown() -> None:
 EC_JWK = ECKey.generate_key("P-256").as_dict(private=True)
 
 
-@pytest.mark.parametrize(
-    "jwk",
-    [
-        ECKey.generate_key("P-256").as_dict(private=False),
-        OKPKey.generate_key("Ed25519").as_dict(private=False),
-        ECKey.generate_key("P-384").as_dict(private=True),
-        ECKey.generate_key("secp256k1").as_dict(private=True),
-        OKPKey.generate_key("Ed448").as_dict(private=True),
-        OKPKey.generate_key("X25519").as_dict(private=True),
-        RSAKey.generate_key(2048).as_dict(private=True),
-        OctKey.generate_key(256).as_dict(),
-        {**EC_JWK, "crv": "P-9"},
-        {**EC_JWK, "crv": ["P-256"]},
-        {**EC_JWK, "d": ""},
-        {**EC_JWK, "d": 7},
-        {**EC_JWK, "d": "A" * 10_000},
-        {**EC_JWK, "x": EC_JWK["y"]},
-        {**EC_JWK, "kty": ["EC"]},
-        {},
-        [],
-        7,
-        None,
-    ],
-    ids=lambda jwk: str(jwk)[:24],
-)
+NO_PRIVATE_KEYS = {
+    "public": ECKey.generate_key("P-256").as_dict(private=False),
+    "public-ed25519": OKPKey.generate_key("Ed25519").as_dict(private=False),
+    "p-384": ECKey.generate_key("P-384").as_dict(private=True),
+    "secp256k1": ECKey.generate_key("secp256k1").as_dict(private=True),
+    "ed448": OKPKey.generate_key("Ed448").as_dict(private=True),
+    "x25519": OKPKey.generate_key("X25519").as_dict(private=True),
+    "rsa": RSAKey.generate_key(2048).as_dict(private=True),
+    "secret": OctKey.generate_key(256).as_dict(),
+    "unknown-curve": {**EC_JWK, "crv": "P-9"},
+    "list-of-curves": {**EC_JWK, "crv": ["P-256"]},
+    "empty": {**EC_JWK, "d": ""},
+    "number": {**EC_JWK, "d": 7},
+    "long": {**EC_JWK, "d": "A" * 10_000},
+    "off-the-curve": {**EC_JWK, "x": EC_JWK["y"]},
+    "list-of-kinds": {**EC_JWK, "kty": ["EC"]},
+    "nothing-in-it": {},
+    "array": [],
+    "integer": 7,
+    "null": None,
+}
+
+
+@pytest.mark.parametrize("jwk", NO_PRIVATE_KEYS.values(), ids=NO_PRIVATE_KEYS)
 def test_what_is_no_private_key_is_refused(jwk: object) -> None:
     """Public keys, other curves and kinds, broken ones; the message shows nothing of it."""
     with pytest.raises(InvalidValue, match="must be a private JWK") as caught:

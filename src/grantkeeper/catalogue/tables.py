@@ -227,6 +227,7 @@ class TokenResponsePaths(Table):
         description="Path of the token's type; empty where what stands there is none: it is `Bearer` then.",
     )
     error: Path = Field("error", description="Path of the error code.")
+    error_description: Path = Field("error_description", description="Path of the text that comes with it.")
     ok: Path | None = Field(
         None, description="Path of a flag that is false in an error, where errors come with HTTP 200."
     )
@@ -375,7 +376,7 @@ class Refresh(Table):
     )
     error_descriptions: dict[Text, ErrorMeaning] = Field(
         default_factory=dict,
-        description="The same for texts in `error_description` (capitals or not), where the code alone says too "
+        description="The same for texts at `token.response.error_description` (capitals or not), where the code alone says too "
         "little; they count before the codes.",
     )
     response: TokenResponsePaths | None = Field(

@@ -209,6 +209,7 @@ def _paths(paths: Paths, scope_separator: str) -> TokenResponsePaths:
         refresh_expires_in=paths.refresh_lifetime,
         scope=paths.scope,
         error=paths.error,
+        error_description=paths.error_description,
         ok=paths.ok,
         default_lifetime=paths.default_lifetime,
         refresh_default_lifetime=paths.refresh_default_lifetime,

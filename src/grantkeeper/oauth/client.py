@@ -74,6 +74,7 @@ class TokenResponsePaths(Record, frozen=True):
     refresh_expires_in: str | None = None
     scope: str = "scope"
     error: str = "error"
+    error_description: str = "error_description"
     ok: str | None = None
     default_lifetime: int | None = None
     refresh_default_lifetime: int | None = None

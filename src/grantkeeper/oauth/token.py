@@ -160,7 +160,7 @@ def error_for(
 ) -> ProviderError:
     """The error that an OAuth error code means at this provider (RFC 6749 §5.2).
 
-    `description`: its `error_description`, which at some providers tells more than the code; never shown.
+    `description`: the text that came with it, which at some providers tells more than the code; never shown.
     """
     meaning = _described(client, description) or client.error_meanings.get(code) or _MEANINGS.get(code)
     text = f"{client.label} answered {code} (HTTP {status})"
@@ -234,7 +234,8 @@ def _raise_error(
     code = error_code(error)
     if code is None:
         raise ProviderProtocolError(f"{client.label} answered HTTP {response.status} without an error code")
-    raise error_for(client, code, response.status, response.retry_after(now), document.get("error_description"))
+    description = at_path(document, paths.error_description)
+    raise error_for(client, code, response.status, response.retry_after(now), description)
 
 
 def _document(paths: TokenResponsePaths, response: Response) -> dict[str, Any]:
