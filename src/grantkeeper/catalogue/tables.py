@@ -376,8 +376,8 @@ class Refresh(Table):
     )
     error_descriptions: dict[Text, ErrorMeaning] = Field(
         default_factory=dict,
-        description="The same for texts at `token.response.error_description` (capitals or not), where the code alone says too "
-        "little; they count before the codes.",
+        description="The same for texts at `token.response.error_description` (capitals or not), where the code alone "
+        "says too little; they count before the codes.",
     )
     response: TokenResponsePaths | None = Field(
         None, description="How the answer to a refresh is to be read, where it differs from `token.response`."
