@@ -7,10 +7,15 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from grantkeeper.storage.migrate import migrate
 from tests.support.postgres import PostgresServer
 from tests.support.world import World, open_world
+
+# How quickly examples are made, or a test runs, says something of the machine only.
+settings.register_profile("grantkeeper", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("grantkeeper")
 
 
 @pytest.fixture(scope="session")

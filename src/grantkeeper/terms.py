@@ -54,5 +54,8 @@ IdentityOrigin = Literal["userinfo", "id_token", "token_response", "none"]
 TokenPlace = Literal["header", "query"]
 """Where an access token goes in a request."""
 
+ValueType = Literal["text", "subdomain", "host", "server", "url", "uuid", "number"]
+"""What kind of value fills a placeholder; `urls` has what each looks like."""
+
 AssertionSubject = Literal["client_id", "asked"]
 """Whose access a JWT bearer assertion asks for (RFC 7523 §2.1)."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
+
+from grantkeeper.terms import ValueType
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Hosts of this machine, where plain http is as safe as https (RFC 8252 §8.3)."""
@@ -22,6 +24,54 @@ def placeholders(template: str) -> tuple[str, ...]:
 def fill(template: str, values: Mapping[str, str]) -> str:
     """The template with its placeholders replaced; those that have no value yet stay."""
     return PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), template)
+
+
+VALUE_PATTERNS: Mapping[ValueType, str] = {
+    "text": r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?",
+    "subdomain": r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?",
+    "host": r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+",
+    "server": r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:[0-9]+)?(/[A-Za-z0-9._-]+)*",
+    "url": r"https?://[^\s/{}?#]+(/[^\s/{}?#]+)*",
+    "uuid": r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}",
+    "number": r"[0-9]+",
+}
+"""The regular expression that a value of each type matches as a whole."""
+
+VALUE_WORDS: Mapping[ValueType, str] = {
+    "text": "letters, digits, full stops, hyphens and underscores",
+    "subdomain": "one part of a host's name: letters, digits and hyphens",
+    "host": "a host's name, without https://",
+    "server": "a host's name, with port and path where the server has them, without https://",
+    "url": "a URL that ends in no slash",
+    "uuid": "a UUID",
+    "number": "digits",
+}
+"""The same in words."""
+
+_SCHEME = re.compile(r"https?://", re.IGNORECASE)
+
+
+def meant(kind: ValueType, name: str, value: str, templates: Iterable[str]) -> str:
+    """What a person means who pastes an address where a part of it is wanted.
+
+    Of a host the name, of a server all but the scheme and the last slash, of a subdomain the part that stands in the
+    place of `{name}` in one of these templates; anything else as it is.
+    """
+    value = value.strip()
+    if kind not in ("subdomain", "host", "server"):
+        return value
+    bare = value[found.end() :] if (found := _SCHEME.match(value)) else value
+    if kind == "server":
+        return bare.rstrip("/")
+    host = bare.partition("/")[0].partition("?")[0]
+    if kind == "host":
+        return host
+    for template in templates:
+        before, placeholder, after = template.partition("://")[2].partition("/")[0].partition(f"{{{name}}}")
+        inner = host.removeprefix(before).removesuffix(after)
+        if placeholder and after and host == before + inner + after:
+            return inner
+    return value
 
 
 # What keeps to its place in a URL (RFC 3986 §3.2.2 and §3.3): it ends neither host nor segment, and climbs nowhere.

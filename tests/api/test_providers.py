@@ -25,7 +25,7 @@ default = "s1"
 [parameters.subdomain]
 label = "Subdomain"
 help = "The part before `.example.com`."
-pattern = '[a-z0-9-]+'
+type = "subdomain"
 example = "acme"
 ask = "connection"
 [parameters.region]
@@ -94,7 +94,8 @@ async def test_definition(world: World) -> None:
                 "name": "subdomain",
                 "label": "Subdomain",
                 "help": "The part before `.example.com`.",
-                "pattern": "[a-z0-9-]+",
+                "type": "subdomain",
+                "pattern": "[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?",
                 "choices": [],
                 "default": None,
                 "example": "acme",
@@ -104,6 +105,7 @@ async def test_definition(world: World) -> None:
                 "name": "region",
                 "label": "Region",
                 "help": None,
+                "type": "text",
                 "pattern": None,
                 "choices": [{"value": "us", "label": "United States"}, {"value": "eu", "label": "Europe"}],
                 "default": "eu",

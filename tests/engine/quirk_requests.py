@@ -221,6 +221,13 @@ CONNECTION_VALUES = {
         without=SHOPS,
         breaks="start",
     ),
+    "parameters.NAME.type": Case(
+        definition=shops(pattern=None, type="server", example="acme.example/de"),
+        quirks={"tenants": frozenset({"acme.example"})},
+        given={"shop": "https://acme.example/"},
+        without=shops(pattern=None),
+        breaks="start",
+    ),
     "parameters.NAME.choices": Case(
         definition=shops(pattern=None, choices={"eu": "Europe", "us": "United States"}, example="eu"),
         quirks={"tenants": frozenset({"eu"})},

@@ -324,7 +324,7 @@ class Authorizations:
         kept = (value.name for value in client.called_back if not value.required)
         values, errors = {name: before[name] for name in kept if name in before}, {}
         for asked in client.asked:
-            value = given.get(asked.name, "").strip() or before.get(asked.name) or asked.default or ""
+            value = client.meant(asked, given.get(asked.name, "")) or before.get(asked.name) or asked.default or ""
             if asked.accepts(value) and client.fits(asked.name, value):
                 values[asked.name] = value
             else:

@@ -111,7 +111,8 @@ def _parameter_problems(provider: Provider, parameters: Mapping[str, str]) -> It
         if value is None:
             yield f"parameters.{name}: is missing: {parameter.label}{example}"
         elif not parameter.accepts(value):
-            yield f"parameters.{name}: is not a valid value: {parameter.label}{example}"
+            words = f" ({parameter.wanted})" if parameter.wanted else ""
+            yield f"parameters.{name}: is not a valid value: {parameter.label}{words}{example}"
     for name in parameters.keys() - provider.parameters.keys():
         near = difflib.get_close_matches(name, provider.parameters, n=1)
         hint = f" (did you mean '{near[0]}'?)" if near else ""

@@ -87,8 +87,9 @@ def _parameters(provider: Provider) -> Iterator[str]:
     for name, parameter in provider.parameters.items():
         if name in _TAKEN:
             yield f"parameters.{name}: is taken: the page that asks for it has a field of that name"
-        if parameter.choices and "pattern" in parameter.model_fields_set:
-            yield f"parameters.{name}.pattern: says nothing beside choices"
+        for key in ("pattern", "type"):
+            if parameter.choices and key in parameter.model_fields_set:
+                yield f"parameters.{name}.{key}: says nothing beside choices"
 
 
 _BEFORE_THE_CALLBACK = ("authorization.url", "authorization.issuer", "authorization.pushed_url", "device.url")

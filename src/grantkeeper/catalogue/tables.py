@@ -52,7 +52,9 @@ from grantkeeper.terms import (
     SigningAlgorithm,
     TokenKind,
     TokenPlace,
+    ValueType,
 )
+from grantkeeper.urls import VALUE_PATTERNS, VALUE_WORDS
 
 
 class Table(BaseModel):
@@ -75,28 +77,41 @@ class Verification(Table):
 class Pattern(Table):
     """What a value must be that goes into a URL."""
 
-    pattern: str = Field(
-        r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?",
-        description="The regular expression that a value matches as a whole. It goes into a URL: keep it narrow.",
-    )
+    pattern: str | None
 
     @field_validator("pattern")
     @classmethod
-    def _compiles(cls, value: str) -> str:
+    def _compiles(cls, value: str | None) -> str | None:
         try:
-            re.compile(value)
+            re.compile(value or "")
         except re.error as error:
             raise ValueError(f"is not a regular expression: {error}") from None
         return value
 
+    @property
+    def expression(self) -> str:
+        """The regular expression that holds."""
+        return self.pattern or ""
+
     def accepts(self, value: str) -> bool:
         """Whether this may be the value."""
-        return re.fullmatch(self.pattern, value) is not None
+        return re.fullmatch(self.expression, value) is not None
 
 
 class Parameter(Pattern):
     """A value for a placeholder in this definition's URLs."""
 
+    type: ValueType = Field(
+        "text",
+        description="What kind of value it is: "
+        + "; ".join(f"`{kind}`: {words}" for kind, words in VALUE_WORDS.items())
+        + ". Whoever pastes a whole address where a subdomain, a host or a server is wanted is understood.",
+    )
+    pattern: str | None = Field(
+        None,
+        description="The regular expression that a value matches as a whole, in place of its type's. It goes into a "
+        "URL: keep it narrow.",
+    )
     label: Text = Field(description="What it is called.")
     help: Text | None = Field(None, description="Where it is found.")
     ask: Literal["operator", "connection"] = Field(
@@ -113,14 +128,24 @@ class Parameter(Pattern):
     @field_validator("default", "example")
     @classmethod
     def _fits(cls, value: str | None, info: ValidationInfo) -> str | None:
-        pattern, choices = info.data.get("pattern"), info.data.get("choices")
+        kind, pattern, choices = (info.data.get(name) for name in ("type", "pattern", "choices"))
         if value is None or (choices and value in choices):
             return value
         if choices:
             raise ValueError("is none of the choices")
-        if pattern is not None and not re.fullmatch(pattern, value):
-            raise ValueError("does not match the pattern")
+        if kind is not None and not re.fullmatch(pattern or VALUE_PATTERNS[kind], value):
+            raise ValueError("does not match the pattern" if pattern else f"must be {VALUE_WORDS[kind]}")
         return value
+
+    @property
+    def expression(self) -> str:
+        """The regular expression that holds where there are no choices: its own, or that of its type."""
+        return self.pattern or VALUE_PATTERNS[self.type]
+
+    @property
+    def wanted(self) -> str:
+        """In words, what it must be, where no pattern of its own says more."""
+        return "" if self.pattern or self.choices else VALUE_WORDS[self.type]
 
     def accepts(self, value: str) -> bool:
         """Whether this may be the parameter's value."""

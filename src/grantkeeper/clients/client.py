@@ -55,7 +55,7 @@ def client_of(
         authorization_url=endpoints.authorization_url or "",
         asked=_asked(provider, given),
         called_back=tuple(
-            CalledBack(name=name, parameter=value.parameter or name, pattern=value.pattern, required=value.required)
+            CalledBack(name=name, parameter=value.parameter or name, pattern=value.expression, required=value.required)
             for name, value in provider.callback.items()
         ),
         authorization_parameters={name: fill(value, values) for name, value in request.parameters.items()},
@@ -138,7 +138,8 @@ def _asked(provider: Provider, given: ClientSettings) -> tuple[Asked, ...]:
             name=name,
             label=parameter.label,
             help=parameter.help,
-            pattern=parameter.pattern,
+            type=parameter.type,
+            pattern=parameter.expression,
             choices=parameter.choices,
             default=parameter.default,
             example=parameter.example,

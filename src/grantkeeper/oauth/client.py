@@ -27,8 +27,9 @@ from grantkeeper.terms import (
     SigningAlgorithm,
     TokenKind,
     TokenPlace,
+    ValueType,
 )
-from grantkeeper.urls import fill, fits, placeholders
+from grantkeeper.urls import fill, fits, meant, placeholders
 
 BY_CERTIFICATE = ("tls_client_auth", "self_signed_tls_client_auth")
 """The methods by which TLS proves who we are (RFC 8705 §2)."""
@@ -40,6 +41,7 @@ class Asked(Record, frozen=True):
     name: str
     label: str
     pattern: str
+    type: ValueType = "text"
     help: str | None = None
     choices: dict[str, str] = {}
     default: str | None = None
@@ -241,6 +243,10 @@ class Client(Record, frozen=True):
             if part is not None and part.url is not None and "{" in part.url:
                 found[name] = msgspec.structs.replace(part, url=_filled(part.url, values))
         return msgspec.structs.replace(self, **found)
+
+    def meant(self, asked: Asked, value: str) -> str:
+        """What a person means who may have pasted a whole address (`urls.meant`)."""
+        return meant(asked.type, asked.name, value, self.templates or self._urls())
 
     def fits(self, name: str, value: str) -> bool:
         """Whether a value from outside may fill the placeholder of that name, wherever a URL has it."""

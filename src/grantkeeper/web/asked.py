@@ -8,6 +8,9 @@ from grantkeeper.errors import GrantkeeperError, InvalidValue
 from grantkeeper.model import Record
 from grantkeeper.oauth.client import Asked
 
+_INPUT_MODES = {"host": "url", "server": "url", "url": "url", "number": "numeric"}
+"""Which keyboard a telephone shows."""
+
 LONGEST_VALUE = 255
 """Characters of a value; what is longer is cut off when it is shown again."""
 
@@ -20,6 +23,7 @@ class Field(Record, frozen=True):
     help: str | None
     example: str | None
     choices: dict[str, str]
+    inputmode: str
     value: str
     required: bool
     problem: str | None = None
@@ -51,6 +55,7 @@ def fields(
             help=one.help,
             example=one.example,
             choices=one.choices,
+            inputmode=_INPUT_MODES.get(one.type, "text"),
             value=given.get(one.name, one.default or "")[:LONGEST_VALUE],
             required=one.default is None,
             problem=problems[one.name][0] if one.name in problems and one.name in given else None,

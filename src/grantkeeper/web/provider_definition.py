@@ -10,7 +10,7 @@ from msgspec import Meta
 from grantkeeper.catalogue.schema import Provider
 from grantkeeper.catalogue.tables import Api, Verification
 from grantkeeper.oauth.client import Asked, Client
-from grantkeeper.terms import GrantType
+from grantkeeper.terms import GrantType, ValueType
 
 PageUrl = Annotated[str, Meta(extra_json_schema={"format": "uri"})]
 GrantWord = Annotated[
@@ -43,6 +43,13 @@ class AskedParameter(msgspec.Struct, frozen=True):
     name: Annotated[str, Meta(examples=["subdomain"])]
     label: Annotated[str, Meta(examples=["Subdomain"])]
     help: Annotated[str | None, Meta(description="Where the user finds it.")]
+    type: Annotated[
+        str,
+        Meta(
+            description="What kind of value it is. Of an address that is pasted whole, the part meant is taken.",
+            extra_json_schema={"enum": list(get_args(ValueType))},
+        ),
+    ]
     pattern: Annotated[
         str | None,
         Meta(description="The regular expression that it matches as a whole; null where there are choices."),
@@ -118,6 +125,7 @@ def _parameter(asked: Asked) -> AskedParameter:
         asked.name,
         asked.label,
         asked.help,
+        asked.type,
         None if asked.choices else asked.pattern,
         [Choice(value, label) for value, label in asked.choices.items()],
         asked.default,
