@@ -27,7 +27,7 @@ demo: $(RUNTIME)
 
 test: $(DEV)
 	@scripts/test-requirements chromium fonts postgres interop >&2
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 lint: $(DEV)
 	@$(BIN)/ruff check .
