@@ -106,6 +106,16 @@ class TestTheForm:
         assert "“My Shop Account 1” is connected." in person.page.text
         assert await kept(person, await connect(person, tenant="other")) == {"tenant": "other", "region": "eu"}
 
+    async def test_trying_again_keeps_what_was_said(self, person: Person) -> None:
+        """Refused at the provider: the next attempt begins there, with the same tenant and the same end."""
+        await person.open(address(SHOP, redirect_to=f"{APP}/done"))
+        there = onward(await send(person, SHOP, tenant="acme", region="us"))
+        await person.open(person.world.provider.deny(there))
+        assert person.page.link("Try again") == address(SHOP, tenant="acme", region="us", redirect_to=f"{APP}/done")
+        await person.open(person.page.link("Try again"))
+        assert person.response.status_code == 303
+        assert "of=acme.us" in person.location
+
     async def test_where_the_user_was_going_stays_known(self, person: Person) -> None:
         """redirect_to and login_hint go along through the form, and through an error in it."""
         await person.open(address(SHOP, redirect_to=f"{APP}/done?a=b&c", login_hint="ada@example.com"))

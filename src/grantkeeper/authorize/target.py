@@ -32,7 +32,15 @@ def allowed_target(redirect_to: str | None, origins: Collection[str]) -> str | N
 
 
 def retry_url(attempt: Authorization) -> str:
-    """The same attempt again, which ends where this one would have ended."""
-    begin = f"/oauth/{attempt.provider}/authorize"
-    begin += f"/{attempt.connection_uuid}" if attempt.connection_uuid else ""
-    return f"{begin}?{urlencode({'redirect_to': attempt.redirect_to})}" if attempt.redirect_to else begin
+    """The same attempt again, which ends where this one would have ended.
+
+    With what the user had said, where that has been opened; what belongs to a connection is kept with it anyway.
+    """
+    begin, query = f"/oauth/{attempt.provider}/authorize", {}
+    if attempt.connection_uuid is not None:
+        begin += f"/{attempt.connection_uuid}"
+    else:
+        query |= attempt.secrets.parameters
+    if attempt.redirect_to:
+        query["redirect_to"] = attempt.redirect_to
+    return f"{begin}?{urlencode(query)}" if query else begin
