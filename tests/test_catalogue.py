@@ -275,6 +275,25 @@ def test_mistake_is_named_with_file_and_key(definition: Callable[..., Path], old
             "[parameters.h]\nlabel = 'Host'\npattern = 'a+'\ndefault = 'b'",
             "parameters.h.default: does not match the pattern",
         ),
+        (
+            "[parameters.h]\nlabel = 'Host'\ntype = 'host'\nexample = 'https://a.example/'",
+            "parameters.h.example: must be a host's name, without https://",
+        ),
+        (
+            "[parameters.h]\nlabel = 'Host'\ntype = 'host'\nchoices = { a = 'A' }",
+            "parameters.h.type: says nothing beside choices",
+        ),
+        ("[parameters.h]\nlabel = 'Host'\ntype = 'hots'", "parameters.h.type: must be 'text', 'subdomain', 'host'"),
+        ("assertion_issuer = 'redirect_host'", "token.assertion_issuer: is used with private_key_jwt"),
+        ("[refresh.first]\ngrant_type = 'x'", "refresh.first: is used with style = 'access_token' only"),
+        (
+            "[refresh]\nstyle = 'access_token'\ngrant_type = 'x'\ntoken_parameter = 'y'\nfirst = { grant_type = 'z' }",
+            "refresh.at_once: must be true with [refresh.first]",
+        ),
+        (
+            "[revocation]\nstyle = 'bearer'\nurl = 'https://acme.example/r'\nrename = { token = 't' }",
+            "revocation.rename: there are no parameters with style = 'bearer'",
+        ),
         ("[revocation]\nstyle = 'bearer'", "revocation.url: is required with style = 'bearer'"),
         ("[revocation]\nurl = 'https://acme.example/r'", "revocation.style: is required with url"),
         ("[identity]\nsource = 'userinfo'", "identity.url: is required with source = 'userinfo'"),
