@@ -439,17 +439,24 @@ class TestNew:
             "client_secret_post",
             "n",
             "cakes bread",
-            "comma",
+            "plus",
+            "semicolon",
             "Read cakes",
             "Read bread",
             "n",
             "https://{shop}.bakery.example/revoke",
-            "https://{shop}.bakery.example/me",
+            "https://{shop}.bakery.example/{till}/me",
             "user.id",
             "user.name",
             "Shop",
             "connection",
+            "",
+            "https://corner.bakery.example",
             "corner",
+            "Till",
+            "operator",
+            "number",
+            "7",
         ]
         result = operator.run("providers", "new", "--ask", typed="\n".join(answers) + "\n")
         assert result.stdout == ""
@@ -457,14 +464,15 @@ class TestNew:
         assert (provider.label, provider.category) == ("The Bakery", ("commerce",))
         assert provider.authorization.url == "https://{shop}.bakery.example/authorize"
         assert provider.authorization.pkce == "none"
-        assert (provider.scopes.default, provider.scopes.separator) == (("cakes", "bread"), ",")
+        assert (provider.scopes.default, provider.scopes.separator) == (("cakes", "bread"), ";")
         assert provider.scopes.meaning["cakes"] == "Read cakes"
         assert provider.token.client_authentication == "client_secret_post"
         assert not provider.refresh.supported
         assert provider.revocation.url == "https://{shop}.bakery.example/revoke"
         assert (provider.identity.subject, provider.identity.label) == ("user.id", "user.name")
         shop = provider.parameters["shop"]
-        assert (shop.label, shop.ask, shop.example) == ("Shop", "connection", "corner")
+        assert (shop.label, shop.ask, shop.type, shop.example) == ("Shop", "connection", "subdomain", "corner")
+        assert (provider.parameters["till"].type, provider.parameters["till"].example) == ("number", "7")
         assert (provider.verified.basis, provider.verified.page) == ("documentation", "https://bakery.example/docs")
 
     def test_nobody_to_ask(self, operator: Installation, own: Path) -> None:

@@ -36,11 +36,10 @@ def retry_url(attempt: Authorization) -> str:
 
     With what the user had said, where that has been opened; what belongs to a connection is kept with it anyway.
     """
-    begin, query = f"/oauth/{attempt.provider}/authorize", {}
+    begin = f"/oauth/{attempt.provider}/authorize"
+    query = dict(attempt.secrets.parameters)
     if attempt.connection_uuid is not None:
-        begin += f"/{attempt.connection_uuid}"
-    else:
-        query |= attempt.secrets.parameters
+        begin, query = f"{begin}/{attempt.connection_uuid}", {}
     if attempt.redirect_to:
         query["redirect_to"] = attempt.redirect_to
     return f"{begin}?{urlencode(query)}" if query else begin

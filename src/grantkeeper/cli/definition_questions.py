@@ -10,8 +10,8 @@ import click
 
 from grantkeeper.catalogue.template import template_problem
 from grantkeeper.catalogue.values import CATEGORIES
-from grantkeeper.terms import ClientAuthentication
-from grantkeeper.urls import placeholders, url_problem
+from grantkeeper.terms import ClientAuthentication, ValueType
+from grantkeeper.urls import VALUE_PATTERNS, VALUE_WORDS, placeholders, url_problem
 
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _NAME = "Name in URLs and settings, such as acme"
@@ -50,18 +50,16 @@ def ask_definition() -> dict[str, Any]:
         "token": {"url": token, "client_authentication": method},
     }
     tables |= _refresh() | _revocation() | _identity()
-    given = _parameters((authorization, token))
+    given = _parameters(table["url"] for table in tables.values() if "url" in table)
     return ({"docs_url": page} if page else {}) | ({"parameters": given} if given else {}) | tables
 
 
 def _scopes(scopes: list[str]) -> dict[str, Any]:
     if not scopes:
         return {}
-    separator = {"space": " ", "comma": ",", "plus": "+"}[
-        click.prompt(
-            "What stands between them", type=click.Choice(("space", "comma", "plus")), default="space", err=True
-        )
-    ]
+    separators = {"space": " ", "comma": ",", "semicolon": ";"}
+    answer = click.prompt("What stands between them", type=click.Choice(separators), default="space", err=True)
+    separator = separators[answer]
     meaning = {scope: click.prompt(f"What {scope} allows, in plain words", err=True) for scope in scopes}
     return {"default": scopes} | ({} if separator == " " else {"separator": separator}) | {"meaning": meaning}
 
@@ -87,15 +85,39 @@ def _identity() -> dict[str, Any]:
 
 
 def _parameters(urls: Iterable[str]) -> dict[str, Any]:
-    names = dict.fromkeys(name for url in urls for name in placeholders(url))
-    return {name: _parameter(name) for name in names}
+    found: dict[str, str] = {}
+    for url in urls:
+        for name in placeholders(url):
+            found.setdefault(name, url)
+    return {name: _parameter(name, url) for name, url in found.items()}
 
 
-def _parameter(name: str) -> dict[str, Any]:
+def _parameter(name: str, url: str) -> dict[str, Any]:
     label = click.prompt(f"What people call {{{name}}}", default=name.replace("_", " ").capitalize(), err=True)
     who = click.prompt("Who gives it", type=click.Choice(("operator", "connection")), default="operator", err=True)
-    example = click.prompt("A value as it might look", err=True)
-    return {"label": label, "ask": who, "example": example}
+    kinds = click.Choice(get_args(ValueType))
+    kind: ValueType = click.prompt("What kind of value it is", type=kinds, default=_likely(name, url), err=True)
+    example = _ask("A value as it might look", _of_type(kind))
+    return {"label": label, "ask": who, "type": kind, "example": example}
+
+
+def _likely(name: str, url: str) -> ValueType:
+    """What stands in that place of a URL, most often."""
+    if url.startswith(f"{{{name}}}"):
+        return "url"
+    host = url.partition("://")[2].partition("/")[0]
+    if host == f"{{{name}}}":
+        return "host"
+    return "subdomain" if f"{{{name}}}" in host else "text"
+
+
+def _of_type(kind: ValueType) -> Callable[[str], str]:
+    def check(answer: str) -> str:
+        if not re.fullmatch(VALUE_PATTERNS[kind], answer):
+            raise click.UsageError(f"It must be {VALUE_WORDS[kind]}.")
+        return answer
+
+    return check
 
 
 def _ask(question: str, check: Callable[[str], str], default: str | None = None) -> str:
