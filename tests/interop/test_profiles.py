@@ -91,10 +91,10 @@ def grown(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
 
 @pytest.mark.parametrize("name", PROFILES)
 async def test_connect_read_refresh_reauthorize_disconnect(
-    tmp_path: Path, sqlite_url: str, bank_server: OidcProvider, name: str
+    tmp_path: Path, database_url: str, bank_server: OidcProvider, name: str
 ) -> None:
     """Each token works for whoever may have it, each refresh rotates, and after the disconnect nothing works."""
-    async with open_bank(tmp_path, sqlite_url, bank_server, PROFILES[name]) as run:
+    async with open_bank(tmp_path, database_url, bank_server, PROFILES[name]) as run:
         before = bank_server.counts()
         connection = await run.connect()
         assert (connection.subject, connection.identity, connection.refreshable) == ("ada", "Person ada", True)
