@@ -314,6 +314,12 @@ def test_issuer_in_response_needs_an_issuer(definition: Callable[..., Path]) -> 
     assert found == ["acme.toml: authorization.issuer: is required with authorization.issuer_in_response"]
 
 
+def test_a_definition_does_not_come_with_itself(definition: Callable[..., Path]) -> None:
+    """Token sets that come together are other definitions' (`together`)."""
+    found = problems(definition(('label = "Acme"', 'label = "Acme"\ntogether = ["acme"]')))
+    assert found == ["acme.toml: together: must name other definitions"]
+
+
 def test_syntax_error_names_the_line(definition: Callable[..., Path]) -> None:
     """What is not TOML is reported with its line."""
     [problem] = problems(definition(('label = "Acme"', "label = Acme")))

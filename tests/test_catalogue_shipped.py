@@ -133,6 +133,17 @@ def test_slack_nests_the_first_answer_but_not_a_refresh(shipped: Catalogue) -> N
     assert google.refresh_response is google.token.response
 
 
+def test_what_comes_together_is_one_client_asked_in_two_ways(shipped: Catalogue) -> None:
+    """Each set is asked for by a parameter of its own, at the same endpoints, and read at another place."""
+    pairs = [(provider, shipped[name]) for provider in shipped.values() for name in provider.together]
+    assert ("slack", "slack-bot") in [(one.name, other.name) for one, other in pairs]
+    for one, other in pairs:
+        assert other.together == ()
+        assert (other.authorization.url, other.token.url) == (one.authorization.url, one.token.url)
+        assert other.authorization.scope_parameter != one.authorization.scope_parameter
+        assert other.token.response.access_token != one.token.response.access_token
+
+
 def test_revocation_authentication_is_the_token_endpoints_unless_said(shipped: Catalogue) -> None:
     """Xero says nothing and takes Basic at both; GitHub takes the body at one and Basic at the other."""
     assert shipped["xero"].revocation_authentication == "client_secret_basic"

@@ -43,6 +43,7 @@ BEHAVIOUR = {
     "discovery": "tests/discovery/test_connect.py::test_two_lines_connect",
     "grant": "tests/interop/test_grants.py::test_a_device_connects_reads_refreshes_and_disconnects",
     "device.url": "tests/interop/test_grants.py::test_a_device_connects_reads_refreshes_and_disconnects",
+    "together": "tests/engine/test_token_sets.py::test_each_set_is_a_connection",
     "resources": _REQUESTS,
     "authorization.issuer": "tests/engine/test_attacks.py::TestMixUp::test_another_issuer",
     "authorization.issuer_in_response": "tests/engine/test_attacks.py::TestMixUp::test_no_issuer",

@@ -89,6 +89,7 @@ async def test_definition(world: World) -> None:
         "category": ["support", "crm"],
         "docs_url": "https://desk.example.com/docs",
         "grant": "authorization_code",
+        "together": [],
         "parameters": [
             {
                 "name": "subdomain",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -120,8 +120,13 @@ async def add_token(services: Services, login: Login, scopes: Sequence[Scope], *
     return token
 
 
-def settings_for(directory: Path, database_url: str, provider_url: str, **overrides: Any) -> Any:
-    """Settings with the demo provider at `provider_url` and a fresh root keyset in `directory`."""
+def settings_for(
+    directory: Path, database_url: str, provider_url: str, also: Mapping[str, str] = {}, **overrides: Any
+) -> Any:
+    """Settings with the demo provider at `provider_url` and a fresh root keyset in `directory`.
+
+    `also`: further definitions of that provider, each with the client id that it is set up with.
+    """
     keyset = directory / "root-keyset.json"
     if not keyset.exists():
         create_root_keyset(keyset)
@@ -133,11 +138,8 @@ def settings_for(directory: Path, database_url: str, provider_url: str, **overri
         "provider_timeout": 5.0,
         "provider_networks": ["127.0.0.0/8", "::1"],
         "clients": {
-            "demo": {
-                "client_id": CLIENT_ID,
-                "client_secret": CLIENT_SECRET,
-                "parameters": {"base_url": provider_url},
-            }
+            name: {"client_id": client_id, "client_secret": CLIENT_SECRET, "parameters": {"base_url": provider_url}}
+            for name, client_id in {"demo": CLIENT_ID, **also}.items()
         },
     }
     return load_settings({}, None, values | overrides)

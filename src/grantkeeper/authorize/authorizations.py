@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import secrets as random
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -142,7 +142,9 @@ class Authorizations:
         attempt = self._attempt(caller, client, state, browser, connection_uuid, redirect_to, secrets)
         hint = _login_hint(client, connection, login_hint)
         try:
-            url = await self._requests.url(client, state, secrets, hint)
+            # Whoever authorizes again renews that connection, and none that came with it.
+            others = self._clients.together(client) if connection is None else []
+            url = await self._requests.url(client.asking_for(others), state, secrets, hint)
         except ProviderError as error:
             raise self._told("authorization.not_started", provider, error, retry_url(attempt)) from None
         await self._store.add(attempt)
@@ -157,15 +159,18 @@ class Authorizations:
         attempt = await self._take(provider, parameters.state, browser)
         again = retry_url(attempt)
         try:
-            client = self._clients.registered(provider, attempt.client_id).filled(attempt.secrets.parameters)
+            registered = self._clients.registered(provider, attempt.client_id)
+            client = registered.filled(attempt.secrets.parameters)
             check_issuer(client, parameters.issuer)
             if parameters.error is not None:
                 raise refused(client, parameters.error)
             secrets = _with(attempt.secrets, called_back(client, query))
             client = client.filled(secrets.parameters)
             call = exchange_call(client, parameters.code or "", secrets.code_verifier)
+            others = self._clients.together(registered) if attempt.connection_uuid is None else []
             # The code is spent, whether the browser stays or not.
-            return await self._to_its_end(self._finish(client, origin_of(attempt, request_id), call, secrets))
+            origin = origin_of(attempt, request_id)
+            return await self._to_its_end(self._finish(client, origin, call, secrets, others=others))
         except AuthorizationFailed as error:
             error.retry_url = error.retry_url or again
             raise
@@ -388,9 +393,22 @@ class Authorizations:
         )
 
     async def _finish(
-        self, client: Client, origin: Origin, call: Call, secrets: AttemptSecrets, renewal: Renewal | None = None
+        self,
+        client: Client,
+        origin: Origin,
+        call: Call,
+        secrets: AttemptSecrets,
+        renewal: Renewal | None = None,
+        others: Iterable[Client] = (),
     ) -> Completed:
-        return await self._landing.land(client, origin, await self._redeemer.redeem(client, call, secrets, renewal))
+        redeemed = await self._redeemer.redeem(client, call, secrets, renewal)
+        completed = await self._landing.land(client, origin, redeemed)
+        further = []
+        for other in others:
+            found = await self._redeemer.further(other.filled(secrets.parameters), redeemed, secrets)
+            if found is not None:
+                further.append((await self._landing.land(other, origin, found)).connection)
+        return msgspec.structs.replace(completed, further=tuple(further))
 
     async def _poll(self, client: Client, attempt: Authorization, request_id: str) -> Completed | None:
         """The connection, or None: not yet."""

@@ -33,11 +33,13 @@ _MANY = 10_000
 class Completed(Record, frozen=True):
     """A finished authorization: the connection, whether it is new, and where the person was going.
 
-    `refused_scopes`: what was asked for and not granted (RFC 6749 §3.3).
+    `refused_scopes`: what was asked for and not granted (RFC 6749 §3.3). `further`: connections that other token sets
+    of the same answer became.
     """
 
     connection: Connection
     created: bool
+    further: tuple[Connection, ...] = ()
     redirect_to: str | None = None
     refused_scopes: tuple[str, ...] = ()
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from grantkeeper import logs
-from grantkeeper.clock import Clock
+from grantkeeper.clock import Clock, Instant
 from grantkeeper.discovery import Discovery
 from grantkeeper.errors import ProviderError, ProviderProtocolError
 from grantkeeper.model import AttemptSecrets, Grant, Record, Renewal
@@ -19,7 +19,7 @@ from grantkeeper.oauth.identity import (
     userinfo_request,
     userinfo_response,
 )
-from grantkeeper.oauth.message import Call
+from grantkeeper.oauth.message import Call, Response
 from grantkeeper.oauth.renewals import renewal_call
 from grantkeeper.oauth.sender import Sender
 from grantkeeper.oauth.token import TokenResponse, token_response
@@ -28,10 +28,15 @@ _IDENTITY_TRIES = 2
 
 
 class Redeemed(Record, frozen=True):
-    """What a provider gave for a grant, and to whom; `identity` None: it cannot or does not say."""
+    """What a provider gave for a grant, and to whom; `identity` None: it cannot or does not say.
+
+    `answer`: all that it answered, at `requested_at`; other token sets may be in it.
+    """
 
     grant: Grant
     identity: Identity | None
+    answer: Response
+    requested_at: Instant
 
 
 class Redeemer:
@@ -52,6 +57,19 @@ class Redeemer:
         """
         requested_at = self._clock.now()
         answer = await self._sender.call(client, call, secrets.dpop_key)
+        return await self._read(client, answer, requested_at, secrets, renewal)
+
+    async def further(self, client: Client, redeemed: Redeemed, secrets: AttemptSecrets) -> Redeemed | None:
+        """Another client's token set in the same answer; None where there is none, or none that is good."""
+        try:
+            return await self._read(client, redeemed.answer, redeemed.requested_at, secrets, None)
+        except ProviderError as error:
+            logs.event("authorization.set_missing", provider=client.name, reason=error.message)
+            return None
+
+    async def _read(
+        self, client: Client, answer: Response, requested_at: Instant, secrets: AttemptSecrets, renewal: Renewal | None
+    ) -> Redeemed:
         redeemed = token_response(
             client,
             answer,
@@ -69,7 +87,7 @@ class Redeemer:
         grant = redeemed.grant
         if identity is not None:
             grant = msgspec.structs.replace(grant, subject=identity.subject, identity=identity.label)
-        return Redeemed(grant=grant, identity=identity)
+        return Redeemed(grant=grant, identity=identity, answer=answer, requested_at=requested_at)
 
     async def _long_lived(self, client: Client, redeemed: TokenResponse) -> TokenResponse:
         """The token that the first one is exchanged for, where that one does not live long."""

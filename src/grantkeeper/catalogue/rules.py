@@ -176,6 +176,10 @@ def _grant(provider: Provider) -> Iterator[str]:
         for key in _BROWSER_ONLY:
             if key in provider.authorization.model_fields_set:
                 yield f"authorization.{key}: is used with grant = 'authorization_code' only"
+    if provider.together and provider.grant != "authorization_code":
+        yield "together: is used with grant = 'authorization_code' only"
+    if provider.name in provider.together:
+        yield "together: must name other definitions"
     for table, grant in (("device", "device_code"), ("assertion", "jwt_bearer"), ("exchange", "token_exchange")):
         if provider.grant != grant and getattr(provider, table).model_fields_set:
             yield f"{table}: is used with grant = '{grant}' only"

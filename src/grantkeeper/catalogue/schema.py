@@ -79,6 +79,12 @@ class Provider(Table):
         description="How a connection is had: with a browser; by a code to type in elsewhere (`device_code`, RFC "
         "8628); or without a person (`client_credentials`, `jwt_bearer`, `token_exchange`).",
     )
+    together: Annotated[tuple[Slug, ...], Field(strict=False)] = Field(
+        (),
+        description="Definitions whose token sets come with the answer to the same code, such as a bot's with a "
+        "person's. Where the operator has set them up with the same client id, they are asked for as well when "
+        "somebody connects, each by its own `authorization.scope_parameter`; each set becomes a connection of its own.",
+    )
     resources: Annotated[tuple[Resource, ...], Field(strict=False)] = Field(
         (), description="The APIs that the tokens are for (`resource`, RFC 8707)."
     )

@@ -53,6 +53,7 @@ def client_of(
         client_secret=client_secret,
         redirect_uri=fill(request.redirect_uri, values) if request.redirect_uri else redirect_uri,
         authorization_url=endpoints.authorization_url or "",
+        together=provider.together,
         asked=_asked(provider, given),
         called_back=tuple(
             CalledBack(name=name, parameter=value.parameter or name, pattern=value.expression, required=value.required)

@@ -104,6 +104,13 @@ class Clients:
         """The client of a connection, or ClientRejected or ProviderUnavailable."""
         return self.registered(connection.provider, connection.client_id)
 
+    def together(self, client: Client) -> list[Client]:
+        """Those whose token sets come with this client's: they are offered, and registered as the same client."""
+        others = (self._standing.get(name) for name in client.together)
+        found = [other.client for other in others if other is not None and not other.problems and not other.pending]
+        same = (client.client_id, client.token_url)
+        return [other for other in found if other is not None and (other.client_id, other.token_url) == same]
+
     def policy(self, name: str) -> RefreshPolicy:
         """How a provider's refreshes are to go; the default for one that is not set up here any more."""
         standing = self._standing.get(name)

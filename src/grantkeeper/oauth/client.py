@@ -144,7 +144,8 @@ class Client(Record, frozen=True):
     """A provider as this service talks to it. Durations are seconds. Its `repr` shows no secret.
 
     `first_exchange`: how the first access token is exchanged at once for one that lives longer, where it must be.
-    `templates`: the URLs as they were before they were filled, where they have been.
+    `together`: the providers whose token sets come with this one's. `templates`: the URLs as they were before they
+    were filled, where they have been.
     """
 
     name: str
@@ -155,6 +156,7 @@ class Client(Record, frozen=True):
     token_url: str
     grant: GrantType = "authorization_code"
     client_secret: str | None = None
+    together: tuple[str, ...] = ()
     asked: tuple[Asked, ...] = ()
     called_back: tuple[CalledBack, ...] = ()
     authorization_parameters: dict[str, str] = {}
@@ -227,6 +229,15 @@ class Client(Record, frozen=True):
     def openid(self) -> bool:
         """Whether an ID token is asked for (OpenID Connect Core §3.1.2.1)."""
         return "openid" in self.scopes
+
+    def asking_for(self, others: Iterable[Client]) -> Client:
+        """The client that asks for the others' scopes as well, each by its own parameter."""
+        asked = {
+            other.scope_parameter: other.scope_separator.join(other.scopes)
+            for other in others
+            if other.scopes and other.scope_parameter != self.scope_parameter
+        }
+        return msgspec.structs.replace(self, authorization_parameters={**self.authorization_parameters, **asked})
 
     def filled(self, values: Mapping[str, str]) -> Client:
         """The client of one connection: its placeholders filled with what is kept with that, where it fits."""

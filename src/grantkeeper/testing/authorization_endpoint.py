@@ -175,6 +175,7 @@ class AuthorizationEndpoint:
             authorization_details=details_asked(self._ground, query),
             offline=self._offline(query),
             tenant=tenant,
+            team_scopes=query.get(self._ground.quirks.team_scope or "") or "",
         )
 
     def _mode(self, query: Parameters) -> Literal["query", "jwt"]:

@@ -69,6 +69,10 @@ class Quirks(msgspec.Struct, kw_only=True):
     person_path: str | None = None
     """Where the first answer tells whose it is (`id`, `name`, `organisation`); /userinfo is closed then."""
 
+    team_scope: str | None = None
+    """The parameter that asks for a second token set, of `team_subject`; it comes under `team`, for a code."""
+    team_subject: str = "grace-hopper"
+
     # How long tokens live
     refresh_tokens: bool = True
     idle_lifetime: int | None = None

@@ -152,7 +152,21 @@ class TokenEndpoint:
             first=True,
         )
         self._first.add(digest(tokens.access_token))
-        return tokens
+        return self._with_team(row, tokens)
+
+    def _with_team(self, row: CodeRow, tokens: IssuedTokens) -> IssuedTokens:
+        """A second token set beside the first, where one was asked for: a grant of its own."""
+        if not row.terms.team_scopes:
+            return tokens
+        grant_id = self._store.add_grant(
+            client_id=row.client_id,
+            subject=self._ground.quirks.team_subject,
+            scopes=row.terms.team_scopes,
+            now=self._ground.clock.now(),
+            terms=Terms(tenant=row.terms.tenant),
+        )
+        team = self._ground.tokens.issue(grant_id, tuple(row.terms.team_scopes.split()), generation=1)
+        return msgspec.structs.replace(tokens, further={**tokens.further, "team": self._ground.tokens.answer(team)})
 
     def _code_refusal(self, row: CodeRow, asked: TokenRequest, now: Instant) -> OAuthError | None:
         if row.expires_at <= now:

@@ -51,6 +51,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """Whether refresh tokens are given."""
     tenant: str | None = None
     """Where alone it is good, in a provider that has tenants."""
+    team_scopes: str = ""
+    """What is asked for the team (`Quirks.team_scope`)."""
 
 
 class TokenFacts(msgspec.Struct, frozen=True, kw_only=True):

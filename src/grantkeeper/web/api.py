@@ -210,7 +210,9 @@ class Api:
 
     def _definition(self, name: str) -> DefinitionBody:
         clients = self._clients
-        return definition_body(clients.catalogue[name], clients.offered(name), clients.api(name))
+        client = clients.offered(name)
+        together = [other.name for other in clients.together(client)]
+        return definition_body(clients.catalogue[name], client, together, clients.api(name))
 
     def _connection(self, connection: Summary, include: frozenset[str]) -> wire.ConnectionBody:
         return self._wire.connection(connection, self._clients.label(connection.provider), include)

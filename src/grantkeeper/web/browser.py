@@ -289,9 +289,9 @@ def _grouped(user_code: str) -> str:
 def _destination(completed: Completed) -> str:
     """Where the person was going, told of the outcome; else the list of connections."""
     outcome = "connected" if completed.created else "reauthorized"
-    uuid = completed.connection.uuid
+    told_of = {"connection": completed.connection.uuid, "further": [one.uuid for one in completed.further]}
     if completed.redirect_to is None:
-        return f"{HOME}?{urlencode({'done': outcome, 'connection': uuid})}"
+        return f"{HOME}?{urlencode({'done': outcome, **told_of}, doseq=True)}"
     parts = urlsplit(completed.redirect_to)
-    told = urlencode({"connection": uuid, "status": outcome})
+    told = urlencode({**told_of, "status": outcome}, doseq=True)
     return urlunsplit(parts._replace(query=f"{parts.query}&{told}" if parts.query else told))

@@ -6,8 +6,10 @@ import unicodedata
 
 import msgspec
 
+from grantkeeper.catalogue import Provider
 from grantkeeper.clients import Clients
 from grantkeeper.model import Record
+from grantkeeper.oauth.client import Client
 
 LONGEST_SEARCH = 100
 """Characters of a search that are looked at."""
@@ -110,10 +112,16 @@ def plain(text: str) -> str:
     return "".join(letter for letter in letters if not unicodedata.category(letter).startswith("M")).lower()
 
 
+def _scopes(provider: Provider, client: Client) -> list[AskedScope]:
+    meaning = provider.scopes.meaning
+    return [AskedScope(words=meaning.get(scope, scope), explained=scope in meaning) for scope in client.scopes]
+
+
 def _offer(clients: Clients, name: str, label: str) -> Offer:
     provider, client = clients.catalogue[name], clients.offered(name)
-    meaning = provider.scopes.meaning
-    scopes = [AskedScope(words=meaning.get(scope, scope), explained=scope in meaning) for scope in client.scopes]
+    scopes = _scopes(clients.catalogue[name], client)
+    for other in clients.together(client):
+        scopes += _scopes(clients.catalogue[other.name], other)
     categories = " ".join(f"{slug} {heading(slug)}" for slug in provider.category)
     return Offer(
         label=label,

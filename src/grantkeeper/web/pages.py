@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
@@ -30,6 +31,10 @@ _NOTICES = {
     "discarded": ("Nothing was added; the access that was given is being withdrawn.",) * 2,
     "switched": ("You are now working in another account.",) * 2,
 }
+
+
+_MOST_TOLD = 5
+"""Further connections of one consent that a notice names."""
 
 
 class _Refused(Record, frozen=True):
@@ -78,12 +83,13 @@ class Pages:
     async def list_connections(self, visit: Visit) -> Reply:
         """The account's connections, and what was just done."""
         asked = dict(visit.request.query)
-        changed = await self._changed(visit, asked)
+        further = [uuid for name, uuid in visit.request.query if name == "further"]
+        changed = await self._changed(visit, asked, further[:_MOST_TOLD])
         return await self._list(
             visit,
             _index(asked.get("cursor")),
             notice=_notice(asked.get("done"), changed),
-            fresh=changed.uuid if changed else None,
+            fresh=frozenset(connection.uuid for connection in changed),
         )
 
     async def rename(self, visit: Visit) -> Reply:
@@ -123,7 +129,7 @@ class Pages:
         index: IndexQuery,
         *,
         notice: str | None = None,
-        fresh: str | None = None,
+        fresh: frozenset[str] = frozenset(),
         refused: _Refused | None = None,
     ) -> Reply:
         found = await self._connections.list_page(visit.caller, index.page)
@@ -134,21 +140,22 @@ class Pages:
             visit,
             "connections.html",
             422 if refused else 200,
-            rows=[_corrected(rows.row(one, fresh=one.uuid == fresh), refused) for one in shown],
+            rows=[_corrected(rows.row(one, fresh=one.uuid in fresh), refused) for one in shown],
             notice=notice,
             problem=f"The label was not saved. {refused.problem}" if refused else None,
             cursor=visit.form.get("cursor") or dict(visit.request.query).get("cursor"),
             next_page=f"{HOME}?{urlencode({'cursor': more})}" if more else None,
         )
 
-    async def _changed(self, visit: Visit, asked: Mapping[str, str]) -> Connection | None:
-        """The connection that the address says was changed, if there is such a one."""
+    async def _changed(self, visit: Visit, asked: Mapping[str, str], further: Iterable[str]) -> list[Connection]:
+        """The connections that the address says were changed, as far as there are such."""
         if asked.get("done") not in _NOTICES or "connection" not in asked:
-            return None
-        try:
-            return await self._connections.get(visit.caller, asked["connection"])
-        except NotFound:
-            return None
+            return []
+        found = []
+        for uuid in (asked["connection"], *further):
+            with suppress(NotFound):
+                found.append(await self._connections.get(visit.caller, uuid))
+        return found
 
     def _rows(self) -> Rows:
         return Rows(self._clients, self._zone, self._clock.now())
@@ -166,11 +173,15 @@ def _index(cursor: str | None) -> IndexQuery:
     return parse_index([("cursor", cursor)] if cursor else [])
 
 
-def _notice(done: str | None, changed: Connection | None) -> str | None:
+def _notice(done: str | None, changed: Sequence[Connection]) -> str | None:
     if done not in _NOTICES:
         return None
     with_label, without = _NOTICES[done]
-    return with_label.format(label=f"“{changed.label}”") if changed else without
+    if not changed:
+        return without
+    first, *others = (f"“{connection.label}”" for connection in changed)
+    also = "".join(f", and so is {label}" for label in others)
+    return with_label.format(label=first).removesuffix(".") + f"{also}."
 
 
 def _corrected(row: ConnectionRow, refused: _Refused | None) -> ConnectionRow:

@@ -100,19 +100,27 @@ class DefinitionBody(msgspec.Struct, frozen=True):
     category: Annotated[list[str], Meta(description="What it is about; the first counts.", examples=[["accounting"]])]
     docs_url: PageUrl | None
     grant: GrantWord
+    together: Annotated[
+        list[str],
+        Meta(description="The providers whose connections come of the same consent, each a connection of its own."),
+    ]
     parameters: list[AskedParameter]
     scopes: list[RequestedScope]
     api: ApiBody
     verified: VerifiedBody
 
 
-def definition_body(provider: Provider, client: Client, api: Api) -> DefinitionBody:
-    """A definition as front ends see it; `api` with all that the operator knows filled in."""
+def definition_body(provider: Provider, client: Client, together: list[str], api: Api) -> DefinitionBody:
+    """A definition as front ends see it; `api` with all that the operator knows filled in.
+
+    `together`: the providers whose token sets come with this one's here.
+    """
     meaning, verified = provider.scopes.meaning, provider.verified
     return DefinitionBody(
         list(provider.category),
         provider.docs_url,
         client.grant,
+        together,
         [_parameter(asked) for asked in client.asked],
         [RequestedScope(scope, meaning.get(scope)) for scope in client.scopes],
         ApiBody(api.base_url, list(api.hosts), api.header, api.scheme, list(api.expired), api.docs_url),
