@@ -320,6 +320,12 @@ def test_a_definition_does_not_come_with_itself(definition: Callable[..., Path])
     assert found == ["acme.toml: together: must name other definitions"]
 
 
+def test_a_definition_comes_with_others_that_there_are(definition: Callable[..., Path]) -> None:
+    """A name that is misspelt would be missed by nobody but the user."""
+    found = problems(definition(('label = "Acme"', 'label = "Acme"\ntogether = ["slak-bot"]')))
+    assert found == ["acme.toml: together: 'slak-bot' is no definition (did you mean 'slack-bot'?)"]
+
+
 def test_syntax_error_names_the_line(definition: Callable[..., Path]) -> None:
     """What is not TOML is reported with its line."""
     [problem] = problems(definition(('label = "Acme"', "label = Acme")))

@@ -24,7 +24,6 @@ TEAM: Document = {
     "name": "demo-team",
     "extends": "demo",
     "label": "Demo Team",
-    "together": [],
     "verified": {"basis": "product", "date": "2026-11-22"},
     "authorization": {"scope_parameter": "team_scope"},
     "scopes": {"default": ["accounts.read"], "meaning": {"accounts.read": "Read the team's accounts"}},

@@ -44,7 +44,7 @@ _MESSAGES = {
 }
 """What to say for pydantic's error types; its own words serve for the rest."""
 
-_OF_ITS_OWN = ("name", "label", "verified")
+_OF_ITS_OWN = ("name", "label", "together", "verified")
 """What a variant says of itself: nobody has checked it by checking the other."""
 _EXTENDS = re.compile(r'^extends\s*=\s*["\']([^"\']*)["\']', re.MULTILINE)
 
@@ -133,6 +133,9 @@ class _Shelf:
     def provider(self, name: str) -> Provider:
         """One definition, or ConfigError with its problems."""
         provider, found = _checked(self._whole(name), name)
+        for other in provider.together if provider is not None else ():
+            if other not in self._files:
+                found.append(f"together: '{other}' is no definition{_near(other, self._files)}")
         if found or provider is None:
             raise self._error(name, *found)
         return provider
