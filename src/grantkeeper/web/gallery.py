@@ -129,6 +129,6 @@ def _offer(clients: Clients, name: str, label: str) -> Offer:
         connect=f"/oauth/{name}/authorize",
         asks_person=client.asks_person,
         asks=tuple(asked.label for asked in client.asked),
-        scopes=tuple(sorted(scopes, key=lambda scope: not scope.explained)),
+        scopes=tuple(sorted(dict.fromkeys(scopes), key=lambda scope: not scope.explained)),
         searched=plain(f"{label} {name} {categories}"),
     )
