@@ -433,7 +433,7 @@ _PROVIDERS = Documentation(
     "`authorization_url`: above all `parameters`, the values to ask for, which go into its query under their names. "
     "Where all that are required are there and valid, the user goes straight on to the provider; where none is given, "
     "or one is missing or wrong, a page of this service asks. With `redirect_to`, an address on one of "
-    "`redirect_origins`, the browser comes back there, with `connection`, `status` (`connected` or `reauthorized`) and, "
+    "`redirect_origins`, the browser comes back there with `connection`, `status` (`connected` or `reauthorized`) and, "
     "where one consent made several connections, each of the others as `further`.",
     query={
         **_PAGES,
