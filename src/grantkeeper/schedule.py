@@ -14,6 +14,9 @@ IN_USE = 7 * DAY
 _LOOKED_AFTER = 7 * DAY
 """How often an idle connection is refreshed where nothing is known of what its refresh token dies of."""
 
+_SOON = 5 * MINUTE
+"""A first access token that is still to be exchanged, and whose end nobody stated, is short-lived all the same."""
+
 
 class RefreshPolicy(Record, frozen=True):
     """How the refreshes of one provider are to go. Durations are seconds.
@@ -38,7 +41,7 @@ def refresh_due_at(tokens: TokenSet, policy: RefreshPolicy, used_at: Instant, ji
 
     - No refresh token, and no grant that is asked for again: when the access token expires, to be shown as such.
     - No refresh token, but such a grant: ahead while in use, else on demand, as there is nothing to keep alive; ahead
-      always where the access token is exchanged for its successor.
+      always where the access token is exchanged for its successor, and soon where the first one has yet to be.
     - In use (a reader took a token within `IN_USE` of this set's issue), and refreshed ahead: before
       the last tenth of the access token's lifetime or its last five minutes, whichever is more, but
       not before half of it; and within the last `not_before` seconds, where that is said.
@@ -64,6 +67,8 @@ def refresh_due_at(tokens: TokenSet, policy: RefreshPolicy, used_at: Instant, ji
         own = tokens.renewal is not None and tokens.renewal.grant == "access_token"
         in_use = own or (policy.ahead and tokens.issued_at - used_at <= IN_USE)
         expires_at = tokens.access_token_expires_at
+        if own and expires_at is None and tokens.renewal is not None and tokens.renewal.first:
+            return tokens.issued_at + _SOON
         return _ahead_at(tokens.issued_at, expires_at, policy, jitter) if in_use and expires_at is not None else None
     alive = _kept_alive_at(tokens, policy, jitter)
     if tokens.access_token_expires_at is None:

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from grantkeeper.app import Services
@@ -141,6 +142,23 @@ class TestExchange:
             stored = await world.stored(connection)
             assert stored.access_token_expires_at == world.clock.now() + LIFETIME * SECOND
             await flow.refresh_by_worker(connection, (await token_set(world, connection)).access_token)
+
+    async def test_a_first_token_of_unknown_life_is_exchanged_soon(self, tmp_path: Path, sqlite_url: str) -> None:
+        """No answer states an end, and the first exchange fails: it is tried again before anything can have ended."""
+        exchange = msgspec.structs.replace(two_steps(), policy={"omit": {"expires_in"}})
+        async with odd_world(tmp_path, sqlite_url, exchange) as world:
+            callback = world.provider.approve(await Flow(world, exchange).begin())
+            world.provider.hold(when="before")
+            connection = await finish_with_a_failed_exchange(world, callback)
+            assert connection.access_token_expires_at is None
+            assert connection.next_refresh_at == world.clock.now() + 300 * SECOND
+            before = (await token_set(world, connection)).access_token
+            world.clock.advance(301)
+            await world.services.worker.run_once()
+            stored, tokens = await world.stored(connection), await token_set(world, connection)
+            assert (stored.status, stored.generation, stored.next_refresh_at) == (Status.ACTIVE, 2, None)
+            assert tokens.access_token != before
+            assert world.provider.is_good(tokens.access_token)
 
     async def test_once_it_has_ended_only_its_person_can_help(self, tmp_path: Path, sqlite_url: str) -> None:
         """The service was off for longer than the token lives: that is told, and reauthorizing mends it."""
