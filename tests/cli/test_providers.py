@@ -176,6 +176,13 @@ class TestShow:
         assert f"read in the provider's own documentation ({facts['verified']['date']})" in shown
         assert facts["verified"]["page"] in shown
 
+    def test_what_comes_with_it(self, operator: Installation) -> None:
+        """A bot's token set comes with its person's, if the operator sets it up."""
+        assert (
+            "slack-bot, where it is set up with the same client id" in operator.run("providers", "show", "slack").stdout
+        )
+        assert "Comes with" not in operator.run("providers", "show", "slack-bot").stdout
+
     def test_endpoints_that_the_operator_gives(self, operator: Installation) -> None:
         """They stand among the settings."""
         shown = operator.run("providers", "show", "fundment").stdout

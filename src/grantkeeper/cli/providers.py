@@ -285,6 +285,7 @@ def _facts(provider: Provider, endpoints: dict[str, str | None], redirect_uri: s
         "Provider": f"{provider.label} ({provider.name})",
         "Category": provider.category,
         "Variant of": provider.extends,
+        "Comes with": [f"{name}, where it is set up with the same client id" for name in provider.together],
         "Documentation": provider.docs_url,
         "Facts": definition_view.basis(provider.verified),
         "Facts from": provider.verified.page,
