@@ -15,7 +15,7 @@ from grantkeeper.app import Application
 from grantkeeper.authorize import Completed
 from grantkeeper.model import Connection, TokenSet
 from grantkeeper.testing import FakeClock
-from tests.support.certificates import Authority, Pair, self_signed
+from tests.support.certificates import DAY, Authority, Pair, self_signed
 from tests.support.oidc_provider import OidcProvider, callback_parameters
 from tests.support.world import BROWSER, PUBLIC_URL, World, open_world, settings_for
 
@@ -23,7 +23,12 @@ CALLBACK = f"{PUBLIC_URL}/oauth/bank/callback"
 LIFETIME = 300
 """Seconds that the provider's access tokens live."""
 AUTHORITY = Authority()
-CERTIFICATES = {"tls_client_auth": AUTHORITY.client("grantkeeper"), "self_signed_tls_client_auth": self_signed("us")}
+# The provider's clock goes on through all tests, in whatever order they come: by days.
+_LONG = 3650 * DAY
+CERTIFICATES = {
+    "tls_client_auth": AUTHORITY.client("grantkeeper", lifetime=_LONG),
+    "self_signed_tls_client_auth": self_signed("us", _LONG),
+}
 
 HEAD = """
 schema = 1

@@ -62,10 +62,10 @@ class Authority:
         return Pair(_pem(builder.sign(self._key, hashes.SHA256())), _key_pem(key))
 
 
-def self_signed(name: str) -> Pair:
+def self_signed(name: str, lifetime: datetime.timedelta = DAY) -> Pair:
     """A certificate that nobody vouches for: whoever takes it must know it beforehand (RFC 8705 §2.2)."""
     key = ec.generate_private_key(ec.SECP256R1())
-    return Pair(_pem(_builder(_name(name), _name(name), key, DAY).sign(key, hashes.SHA256())), _key_pem(key))
+    return Pair(_pem(_builder(_name(name), _name(name), key, lifetime).sign(key, hashes.SHA256())), _key_pem(key))
 
 
 def _builder(
