@@ -232,6 +232,15 @@ def sqlite_full(tmp_path_factory: pytest.TempPathFactory, root: RootKeyset) -> P
     return file
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def full_url(request: pytest.FixtureRequest) -> str:
+    """Where either of them is."""
+    if request.param == "sqlite":
+        return f"sqlite:///{request.getfixturevalue('sqlite_full')}"
+    url: str = request.getfixturevalue("postgres_full")
+    return url
+
+
 async def fill(url: str, root: RootKeyset) -> None:
     """Many rows everywhere, of which few are due, and statistics of them."""
     async with open_stores(url, root) as stores:
@@ -344,12 +353,9 @@ async def test_postgres_visits_few_rows(postgres_full: str) -> None:
         assert await connection.fetchval("SELECT relpages FROM pg_class WHERE relname = 'connections'") > 300
 
 
-@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
-async def test_what_is_due_among_many(request: pytest.FixtureRequest, engine: str, root: RootKeyset) -> None:
+async def test_what_is_due_among_many(full_url: str, root: RootKeyset) -> None:
     """Of 20,000 connections of three providers those that are due are claimed, and the earliest dates are told."""
-    url = request.getfixturevalue("postgres_full") if engine == "postgresql" else ""
-    url = url or f"sqlite:///{request.getfixturevalue('sqlite_full')}"
-    async with open_stores(url, root) as stores:
+    async with open_stores(full_url, root) as stores:
         dues = {due.provider: due.due_at for due in await stores.refreshes.provider_dues()}
         assert dues == {"demo": seconds(3), "hubspot": seconds(1), "xero": seconds(2)}
         claims = await stores.refreshes.claim_due("demo", AMPLE, "us", seconds(20), LATER, 16)
