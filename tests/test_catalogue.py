@@ -25,26 +25,10 @@ from grantkeeper.catalogue import (
 from grantkeeper.catalogue.document import PAGE, coverage_table, shipped_lists, updated
 from grantkeeper.catalogue.logo import contrast, readable_ink
 from grantkeeper.errors import ConfigError
+from tests.support.acme import ACME
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = sorted(load_catalogue().names)
-ACME = """
-schema = 1
-name = "acme"
-label = "Acme"
-category = ["accounting"]
-colour = "#0f766e"
-
-[verified]
-basis = "documentation"
-date = 2026-11-22
-
-[authorization]
-url = "https://acme.example/authorize"
-
-[token]
-url = "https://acme.example/token"
-"""
 
 
 @pytest.fixture(scope="module")

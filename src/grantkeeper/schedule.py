@@ -35,6 +35,14 @@ class RefreshPolicy(Record, frozen=True):
     concurrency: int = 20
     per_minute: int | None = None
 
+    @property
+    def earliest(self) -> int | None:
+        """How long before the access token's end we ask at the earliest (microseconds); None: at any time.
+
+        A tenth of `not_before` is left alone, for our clock and theirs.
+        """
+        return None if self.not_before is None else self.not_before * SECOND * 9 // 10
+
 
 def refresh_due_at(tokens: TokenSet, policy: RefreshPolicy, used_at: Instant, jitter: float) -> Instant | None:
     """When the worker should see to these tokens; None: never. `used_at`: when a reader last took one.
@@ -64,12 +72,12 @@ def refresh_due_at(tokens: TokenSet, policy: RefreshPolicy, used_at: Instant, ji
         return tokens.access_token_expires_at
     if tokens.refresh_token is None:
         # An access token that is its own refresh token dies with itself, in use or not.
-        own = tokens.renewal is not None and tokens.renewal.grant == "access_token"
+        renewal, expires_at = tokens.renewal, tokens.access_token_expires_at
+        own = renewal is not None and renewal.grant == "access_token"
         in_use = own or (policy.ahead and tokens.issued_at - used_at <= IN_USE)
-        expires_at = tokens.access_token_expires_at
-        if own and expires_at is None and tokens.renewal is not None and tokens.renewal.first:
-            return tokens.issued_at + _SOON
-        return _ahead_at(tokens.issued_at, expires_at, policy, jitter) if in_use and expires_at is not None else None
+        if expires_at is None:
+            return tokens.issued_at + _SOON if renewal is not None and renewal.first else None
+        return _ahead_at(tokens.issued_at, expires_at, policy, jitter) if in_use else None
     alive = _kept_alive_at(tokens, policy, jitter)
     if tokens.access_token_expires_at is None:
         return alive
@@ -103,11 +111,11 @@ def _ahead_at(issued_at: Instant, expires_at: Instant, policy: RefreshPolicy, ji
     # tokens live ten minutes, all connections made together would be due together for ever.
     margin = min(max(lifetime // 10, 5 * MINUTE), lifetime * 3 // 8)
     due = expires_at - margin - int(lifetime // 8 * jitter)
-    if policy.not_before is None:
+    if policy.not_before is None or policy.earliest is None:
         return due
-    # A margin for our clock and theirs: the first tenth of that time is left alone, the last half too.
-    latest, earliest = policy.not_before * SECOND // 2, policy.not_before * SECOND * 9 // 10
-    return max(due, expires_at - latest - int((earliest - latest) * jitter))
+    # The last half of that time is left for whatever goes wrong.
+    latest = policy.not_before * SECOND // 2
+    return max(due, expires_at - latest - int((policy.earliest - latest) * jitter))
 
 
 def _kept_alive_at(tokens: TokenSet, policy: RefreshPolicy, jitter: float) -> Instant | None:

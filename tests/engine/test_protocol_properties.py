@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis import Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -33,12 +33,9 @@ SEED = int(os.environ.get("PROTOCOL_SEED", "0"))
 SETTINGS = settings(
     max_examples=EXAMPLES or 30,
     stateful_step_count=12,
-    deadline=None,
     derandomize=not EXAMPLES,
     database=None,
     phases=(Phase.generate, Phase.shrink),
-    # Each example has a database and journals of its own.
-    suppress_health_check=(HealthCheck.too_slow,),
 )
 picks = st.integers(0, 5)
 answers = st.sampled_from(("commit", "deliver", "none", "lose", "refuse", "fail"))

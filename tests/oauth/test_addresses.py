@@ -322,7 +322,7 @@ def spelled(draw: st.DrawFn) -> str:
     return draw(st.sampled_from(spellings))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(host=spelled())
 async def test_any_address_of_a_refused_network(host: str) -> None:
     """Whichever address, whichever spelling: refused, and no name server is asked for it."""
@@ -338,7 +338,7 @@ async def test_any_address_of_a_refused_network(host: str) -> None:
     assert asked == []
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(st.ip_addresses())
 def test_what_is_let_through_is_global(address: IPv4Address | IPv6Address) -> None:
     """Whatever is not refused, Python too takes for a global unicast address."""

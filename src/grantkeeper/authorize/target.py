@@ -37,9 +37,8 @@ def retry_url(attempt: Authorization) -> str:
     With what the user had said, where that has been opened; what belongs to a connection is kept with it anyway.
     """
     begin = f"/oauth/{attempt.provider}/authorize"
-    query = dict(attempt.secrets.parameters)
-    if attempt.connection_uuid is not None:
-        begin, query = f"{begin}/{attempt.connection_uuid}", {}
+    begin += f"/{attempt.connection_uuid}" if attempt.connection_uuid else ""
+    query = {} if attempt.connection_uuid else dict(attempt.secrets.parameters)
     if attempt.redirect_to:
         query["redirect_to"] = attempt.redirect_to
     return f"{begin}?{urlencode(query)}" if query else begin

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 from urllib.parse import urlsplit
 
 import click
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 ENDS_SOON = 30 * DAY
 """A certificate that ends sooner is worth a word."""
+
+_TAKES_KID: dict[str, Any] = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
+"""A KID may begin with a hyphen: it is never taken for an option, nor `-h` for a call for help."""
 
 _file = click.Path(path_type=Path, dir_okay=False, exists=True)
 
@@ -106,8 +109,7 @@ def list_(options: Options, as_json: bool) -> None:
     )
 
 
-# A KID may begin with a hyphen: here it is never taken for an option, nor `-h` for a call for help.
-@keys.command("retire", context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
+@keys.command("retire", context_settings=_TAKES_KID)
 @click.argument("kid")
 @click.option("--withdraw", is_flag=True, help="Unpublish it, too: it was stolen, and nobody is to trust it any more.")
 @click.option("--force", is_flag=True, help="Even if nothing is left for its algorithm, or under its name.")
@@ -130,8 +132,7 @@ def retire(options: Options, kid: str, withdraw: bool, force: bool) -> None:
     click.echo(f"Retired {kid}{', and unpublished it' if withdraw else ''}.")
 
 
-# As with `retire`: a KID may begin with a hyphen.
-@keys.command("certificate", context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
+@keys.command("certificate", context_settings=_TAKES_KID)
 @click.argument("kid")
 @click.option(
     "--days", type=click.IntRange(1, 3650), default=730, show_default=True, metavar="DAYS", help="How long it is good."

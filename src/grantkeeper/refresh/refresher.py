@@ -242,8 +242,8 @@ class Refresher:
         """
         if not connection.refreshable:
             return min(min_ttl, 1)
-        if (earliest := self._clients.policy(connection.provider).not_before) is not None:
-            min_ttl = min(min_ttl, earliest * 9 // 10)
+        if (earliest := self._clients.policy(connection.provider).earliest) is not None:
+            min_ttl = min(min_ttl, earliest // SECOND)
         if connection.access_token_expires_at is None or connection.refreshed_at is None:
             return min_ttl
         lifetime = (connection.access_token_expires_at - connection.refreshed_at) // SECOND

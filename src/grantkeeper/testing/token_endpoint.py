@@ -70,9 +70,7 @@ class TokenEndpoint:
             token = _bearer(request)
         else:
             form, client = self._ground.authentication.request(request)
-            methods = self._ground.quirks.revocation_methods
-            if methods is not None and auth_method(request, form) not in methods:
-                raise OAuthError("invalid_client", "This way of client authentication is not known here.", status=401)
+            _require_method(request, form, self._ground.quirks.revocation_methods)
             token = required(form, "token")
         refresh_token = self._store.refresh_token(token)
         if refresh_token is not None and self._ground.quirks.revocation == "delete_json":
@@ -103,8 +101,7 @@ class TokenEndpoint:
         methods = quirks.refresh_client_methods if grant_type in (REFRESH, quirks.exchange_grant) else None
         if grant_type == quirks.first_exchange_grant:
             methods = quirks.first_exchange_client_methods
-        if methods is not None and auth_method(request, form) not in methods:
-            raise OAuthError("invalid_client", "This way of client authentication is not known here.", status=401)
+        _require_method(request, form, methods)
 
     def _read(self, request: Request) -> TokenRequest:
         form = request.form()
@@ -259,6 +256,12 @@ class TokenEndpoint:
         if not set(resources_asked(self._ground, asked.form)) <= set(terms.resources):
             return OAuthError("invalid_target", "A resource is named that was not allowed.")
         return None
+
+
+def _require_method(request: Request, form: Parameters, methods: frozenset[str] | None) -> None:
+    """Refuse another way of client authentication than these; None: any will do."""
+    if methods is not None and auth_method(request, form) not in methods:
+        raise OAuthError("invalid_client", "This way of client authentication is not known here.", status=401)
 
 
 def _bearer(request: Request) -> str:

@@ -119,7 +119,7 @@ def _scopes(provider: Provider, client: Client) -> list[AskedScope]:
 
 def _offer(clients: Clients, name: str, label: str) -> Offer:
     provider, client = clients.catalogue[name], clients.offered(name)
-    scopes = _scopes(clients.catalogue[name], client)
+    scopes = _scopes(provider, client)
     for other in clients.together(client):
         scopes += _scopes(clients.catalogue[other.name], other)
     categories = " ".join(f"{slug} {heading(slug)}" for slug in provider.category)
